@@ -1,0 +1,1 @@
+"""`openqwen <verb>`: parses and composes, holds no logic."""

@@ -1,0 +1,33 @@
+"""Units and n-grams that mean the same in every language: words, or characters where words have no gaps.
+
+    units("The cat sat.", "en")   # ["the", "cat", "sat"]
+    units("猫坐下了。", "zh")        # ["猫", "坐", "下", "了"]
+
+Near-duplicates use 5-grams and decontamination 13-grams of these units.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+CHARACTER_LANGUAGES = frozenset({"zh", "ja", "th"})
+# scripts written without gaps: Han, Kana, Thai
+_GAPLESS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_UNIT = re.compile(rf"[{_GAPLESS}]|[^\W_{_GAPLESS}]+")
+_WORD = re.compile(r"[^\W_]+")
+
+
+def units(text: str, language: str) -> list[str]:
+    """Return the lower-cased units of a text, punctuation and spaces left out.
+
+    Args:
+        text: any text.
+        language: ISO 639-1 code; for Chinese, Japanese and Thai each character is a unit (Latin
+            words inside such text stay words), for others each word.
+    """
+    pattern = _UNIT if language in CHARACTER_LANGUAGES else _WORD
+    return pattern.findall(text.lower())
+
+
+def ngrams(items: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+    """Yield every run of `n` consecutive items; nothing where there are fewer than `n`."""
+    return zip(*(items[i:] for i in range(n)), strict=False)

@@ -1,0 +1,107 @@
+"""The machine we run on: environment, device, threads, precision, memory. The only reader of os.environ."""
+
+import os
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def environment(name: str, default: str = "") -> str:
+    """Return an environment variable; every read in the project goes through here."""
+    return os.environ.get(name, default)
+
+
+def cache_directory() -> Path:
+    """Return where downloads are kept: $OPENQWEN_CACHE, else openqwen/ in the user's cache folder."""
+    chosen = environment("OPENQWEN_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "openqwen"
+
+
+def development_data() -> Path | None:
+    """Return the folder $OPENQWEN_DATA names, or None where it is unset or missing."""
+    name = environment("OPENQWEN_DATA")
+    return Path(name) if name and Path(name).is_dir() else None
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident size this process has had, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def processor_name() -> str:
+    """Return the processor's model name, as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def processor_flags() -> frozenset[str]:
+    """Return the processor's feature flags (Linux), or an empty set where they can't be read."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return frozenset(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+def count_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def host_description() -> dict[str, Any]:
+    """Return processor and thread count, for manifests and benchmark rows."""
+    return {
+        "processor": processor_name(),
+        "threads": count_processors(),
+        "system": platform.system(),
+    }
+
+
+def pick_device(name: str = "auto") -> "torch.device":
+    """Return the named device; "auto" is the first GPU when there is one, else the CPU."""
+    import torch
+
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
+    """Return the compute type; "auto" is bfloat16 where the hardware multiplies it natively."""
+    import torch
+
+    if name == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported()
+        else:
+            native = bool({"avx512_bf16", "amx_bf16"} & processor_flags())
+        return torch.bfloat16 if native else torch.float32
+    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}.get(
+        name
+    )
+    if dtype is None:
+        raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, got {name!r}")
+    return dtype
+
+
+def set_determinism(seed: int) -> None:
+    """Seed torch and ask for deterministic kernels, so that a resumed run repeats the bits."""
+    import torch
+
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)

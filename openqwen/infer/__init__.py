@@ -1,0 +1,1 @@
+"""Loading an export directory and generating from it."""

@@ -1,0 +1,1 @@
+"""Walks a recipe's stages: order, skip, resume, status."""

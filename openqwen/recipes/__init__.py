@@ -1,0 +1,1 @@
+"""Complete recipes: functions that return every setting of a lineage."""

@@ -1,0 +1,1 @@
+"""Tables and plots of a run, beside the report's own numbers."""

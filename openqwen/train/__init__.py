@@ -1,0 +1,1 @@
+"""Losses, optimiser, loop, checkpoints; pretraining (§2.4)."""
