@@ -1,1 +1,1 @@
-"""What every room needs and none owns: settings, files, manifests, fetching, progress, documents."""
+"""What every room needs and none owns: settings, files, manifests, downloads, documents."""

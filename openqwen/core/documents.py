@@ -10,6 +10,7 @@ written in batches and appear only when whole.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,10 +50,11 @@ class Document:
     messages: list[Message] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
     epochs: int = 1  # copies in the mixture
+    split: str = "train"  # or "validation": held out from the tokenizer and from training
 
     @property
     def group(self) -> str:
-        """Return the group the mixture and the metrics count by: code, instructions or the language."""
+        """Return what mixture and metrics count by: code, instructions or the language."""
         if self.messages:
             return "instructions"
         return "code" if self.media == "text/x-python" else self.language
@@ -81,7 +83,8 @@ DOCUMENT_SCHEMA = pa.schema(
         (name, pa.string())
         for name in ("id", "source", "url", "licence", "media", "text", "language")
     ]
-    + [("messages", pa.string()), ("scores", pa.string()), ("epochs", pa.int32())]
+    + [("messages", pa.string()), ("scores", pa.string())]
+    + [("epochs", pa.int32()), ("split", pa.string())]
 )
 DROP_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "source", "language", "step", "reason")]
@@ -152,16 +155,12 @@ def _document_row(document: Document) -> dict[str, object]:
 
 def _write_rows(path: Path, rows: Iterable[dict[str, object]], schema: pa.Schema) -> int:
     count = 0
-    with atomic_path(path) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            batch: list[dict[str, object]] = []
-            for row in rows:
-                batch.append(row)
-                if len(batch) == BATCH_ROWS:
-                    writer.write_table(pa.Table.from_pylist(batch, schema))
-                    count += len(batch)
-                    batch = []
-            if batch:
-                writer.write_table(pa.Table.from_pylist(batch, schema))
-                count += len(batch)
+    remaining = iter(rows)
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        while batch := list(islice(remaining, BATCH_ROWS)):
+            writer.write_table(pa.Table.from_pylist(batch, schema))
+            count += len(batch)
     return count

@@ -61,7 +61,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Return the hex sha256 of a text's UTF-8 bytes (lone surrogates are kept apart, not refused)."""
+    """Return the hex sha256 of a text's UTF-8 bytes (lone surrogates are not refused)."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -101,7 +101,7 @@ class MetricStream:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def keep_until(self, step: int) -> None:
-        """Drop rows whose step is above `step` and a torn last line, as a resumed run needs."""
+        """Drop rows past `step`, and a torn last line, as a resumed run needs."""
         kept = [row for row in read_metrics(self.path) if row.get("step", 0) <= step]
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
         self.path.write_text(text, encoding="utf-8")

@@ -53,7 +53,7 @@ class Manifest:
             raise UserError(f"{path} is not a manifest of openqwen: {error}") from None
 
     def problems(self, directory: Path, *, hashes: bool = False) -> list[str]:
-        """Return one line for each output that is missing, has another size or (`hashes`) other bytes."""
+        """Return a line for each output missing, of another size or (`hashes`) of other bytes."""
         found = []
         for name, facts in self.outputs.items():
             path = directory / name

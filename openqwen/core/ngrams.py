@@ -1,4 +1,4 @@
-"""Units and n-grams that mean the same in every language: words, or characters where words have no gaps.
+"""Units and n-grams fair to every language: words, or characters where words have no gaps.
 
     units("The cat sat.", "en")   # ["the", "cat", "sat"]
     units("猫坐下了。", "zh")        # ["猫", "坐", "下", "了"]

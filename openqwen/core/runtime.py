@@ -1,5 +1,6 @@
-"""The machine we run on: environment, device, threads, precision, memory. The only reader of os.environ."""
+"""The machine we run on: environment (read only here), device, threads, precision, memory."""
 
+import contextlib
 import os
 import platform
 import resource
@@ -16,8 +17,13 @@ def environment(name: str, default: str = "") -> str:
     return os.environ.get(name, default)
 
 
+def child_environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment with `changes`, for a program that we start."""
+    return os.environ | changes
+
+
 def cache_directory() -> Path:
-    """Return where downloads are kept: $OPENQWEN_CACHE, else openqwen/ in the user's cache folder."""
+    """Return where downloads are kept: $OPENQWEN_CACHE, else openqwen/ in the user cache."""
     chosen = environment("OPENQWEN_CACHE")
     if chosen:
         return Path(chosen)
@@ -31,7 +37,11 @@ def development_data() -> Path | None:
 
 
 def peak_memory_bytes() -> int:
-    """Return the largest resident size this process has had, in bytes."""
+    """Return the largest resident size since the start or the last reset, in bytes."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -105,3 +115,9 @@ def set_determinism(seed: int) -> None:
 
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def reset_peak_memory() -> None:
+    """Start `peak_memory_bytes` anew where the system can (Linux); elsewhere it goes on."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

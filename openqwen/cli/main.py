@@ -1,0 +1,82 @@
+"""The command line: finds the verb, runs it, turns bad input into one line and exit code 2.
+
+A verb is a module with NAME, HELP, EXAMPLE, `add_arguments(parser)` and `run(args) -> exit code`.
+"""
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import openqwen
+from openqwen.core.errors import UserError
+
+VERBS = (
+    "run",
+    "status",
+    "recipe",
+    "sources",
+    "data",
+    "tokenizer",
+    "shards",
+    "pretrain",
+    "longcontext",
+    "report",
+    "generate",
+    "chat",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; return its exit code (2 for the user's mistakes, 130 for Ctrl-C)."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.verb.run(args)
+        return code
+    except UserError as error:
+        print(f"openqwen: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("openqwen: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, a pager say, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+            raise
+        print(f"openqwen: {error.strerror}: {error.filename or 'a write'}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="openqwen",
+        description="From raw web pages to an aligned chat model, after the Qwen Technical Report.",
+        epilog="openqwen VERB --help tells more of each. Start with: openqwen run tiny",
+    )
+    parser.add_argument("--version", action="version", version=f"openqwen {openqwen.__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name in VERBS:
+        add_verb(verbs, importlib.import_module(f"openqwen.cli.{name}"))
+    return parser
+
+
+def add_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", module: ModuleType
+) -> None:
+    """Add one verb, its arguments and its example to a group of verbs."""
+    parser = verbs.add_parser(
+        module.NAME,
+        help=module.HELP,
+        description=module.HELP[0].upper() + module.HELP[1:] + ".",
+        epilog="example:\n  " + module.EXAMPLE.strip().replace("\n", "\n  "),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    if parser.get_default("verb") is None:
+        parser.set_defaults(verb=module)

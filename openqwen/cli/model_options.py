@@ -1,0 +1,82 @@
+"""Options that every verb with a model shares: how to load it, how to sample from it."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from openqwen.core.config import parse_config
+from openqwen.infer.config import Sampling
+
+if TYPE_CHECKING:
+    from openqwen.infer.load import LanguageModel
+
+# what people expect of a text generator on the command line; the library itself is greedy
+TEMPERATURE = 0.7
+TOP_P = 0.9
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model directory and how to load it."""
+    parser.add_argument("model", metavar="DIR", help="a model directory, such as runs/tiny/base")
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="tokens to be ready for; beyond the training length it switches on dynamic NTK, LogN "
+        "and windows",
+    )
+    parser.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="compute type (auto: bfloat16 where the hardware multiplies it)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (auto)")
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how the next token is chosen and when to stop."""
+    parser.add_argument("--greedy", action="store_true", help="always take the likeliest token")
+    defaults = {"temperature": TEMPERATURE, "top_p": TOP_P}
+    for name in (
+        "max_new_tokens",
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+        "repetition_penalty",
+        "seed",
+    ):
+        field = Sampling.model_fields[name]
+        default = defaults.get(name, field.default)
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            type=type(field.default),
+            metavar="N" if isinstance(field.default, int) else "X",
+            help=f"{field.description} ({default})",
+        )
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end the reply where this text would come; may be given several times",
+    )
+
+
+def read_sampling(args: argparse.Namespace) -> Sampling:
+    """Return the sampling settings of a command line; a bad value is one line and exit code 2."""
+    names = set(Sampling.model_fields) & set(vars(args))
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if not given["greedy"]:
+        given = {"temperature": TEMPERATURE, "top_p": TOP_P} | given
+    return parse_config(Sampling, given, where="command line")
+
+
+def load_model(args: argparse.Namespace) -> "LanguageModel":
+    """Load the model of a command line and say in one line how it will run."""
+    from openqwen.core.log import warn
+    from openqwen.infer.load import load
+
+    lm = load(args.model, dtype=args.dtype, device=args.device, context=args.context)
+    warn(f"{args.model}: {lm.describe()}")
+    return lm

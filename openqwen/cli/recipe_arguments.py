@@ -1,0 +1,68 @@
+"""The arguments of every verb that takes settings, and running one stage by itself."""
+
+import argparse
+from pathlib import Path
+
+from openqwen.core.config import config_hash
+from openqwen.core.errors import UserError
+from openqwen.core.manifest import MANIFEST_NAME
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add `--set`, which may be given often."""
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change one setting, as base.num_steps=200 (openqwen recipe show lists them)",
+    )
+
+
+def add_recipe_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--recipe` for verbs that run one stage with a recipe's settings."""
+    parser.add_argument(
+        "--recipe", default="tiny", help="name or TOML file the settings come from (tiny)"
+    )
+    add_settings(parser)
+
+
+def run_stage(name: str, args: argparse.Namespace, inputs: dict[str, Path], out: Path) -> None:
+    """Run one stage of `args.recipe` on directories given by hand."""
+    from openqwen.lineage.registry import STAGES
+    from openqwen.lineage.stage import StageWork, execute
+    from openqwen.recipes.resolve import resolve
+
+    stage = STAGES[name]
+    recipe = resolve(args.recipe, args.assignments).recipe
+    work = StageWork(
+        config=getattr(recipe, stage.section),
+        inputs=inputs,
+        out=out,
+        seed=recipe.seed,
+        recipe=recipe.name,
+        recipe_hash=config_hash(recipe),
+    )
+    execute(stage, work)
+
+
+def stage_directory(path: str, name: str) -> Path:
+    """Return the directory of a finished stage: `path` itself, or its folder of that name.
+
+    Raises:
+        UserError: if neither holds a manifest.
+    """
+    for directory in (Path(path), Path(path) / name):
+        if (directory / MANIFEST_NAME).is_file() and (
+            directory.name == name or _is(directory, name)
+        ):
+            return directory
+    raise UserError(f"{path} holds no finished {name} stage (no {MANIFEST_NAME} of one)")
+
+
+def _is(directory: Path, name: str) -> bool:
+    from openqwen.core.manifest import Manifest
+
+    manifest = Manifest.read(directory)
+    return manifest is not None and manifest.stage == name

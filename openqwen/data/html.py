@@ -1,0 +1,214 @@
+"""The readable part of an HTML page as plain text: no navigation, code and tables kept.
+
+    main_text("<nav>Home</nav><h1>Sums</h1><p>Add them.</p><pre>1 + 1</pre>")
+    # "Sums\n\nAdd them.\n\n```\n1 + 1\n```"
+
+resiliparse parses and lays out; what is content is decided here, since its own main-content mode loses
+headings, short words between links and whole lists (seen on Debian's manuals).
+"""
+
+import re
+
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import ElementNode, HTMLTree
+
+ALWAYS_REMOVED = (
+    "script, style, noscript, template, iframe, object, svg, canvas, math annotation, button, select, "
+    "input, textarea, label, nav, dialog, menu, [hidden], [aria-hidden=true], [role=navigation], "
+    "[role=search], [role=banner], [role=contentinfo], [role=menu], [role=menubar], [role=dialog]"
+)
+FURNITURE_TAGS = ("header", "footer", "form", "aside")
+MAYBE_FURNITURE = ", ".join(
+    (*FURNITURE_TAGS, *(f"{t}[class], {t}[id]" for t in "div ul ol dl p table section td".split()))
+)
+# parts of a class or an id that name furniture, and those that name content whatever else they say
+FURNITURE_NAMES = frozenset(
+    "nav navbar navheader navfooter navigation navlinks breadcrumb breadcrumbs sidebar sphinxsidebar toc "
+    "toctree tableofcontents menu footer banner pagination pager share sharing social cookie cookies "
+    "advert advertisement ads newsletter subscribe related relatedtopics skiplink skip editsection "
+    "mw-editsection printfooter catlinks noprint searchbox debug".split()
+)
+CONTENT_NAMES = frozenset({"note", "footnote", "footnotes", "admonition", "warning", "tip"})
+CONTENT_ROOTS = "main, [role=main], article, [itemprop=articleBody], #content, #mw-content-text"
+LINK_BLOCKS = frozenset(
+    "ul ol dl table tbody tr div section p td dd aside blockquote h1 h2 h3 h4 h5 h6".split()
+)
+PERMALINK_TEXTS = frozenset({"", "¶", "§", "#", "🔗", "permalink", "[edit]", "edit"})
+
+MAX_FURNITURE_SHARE = 0.3  # a larger part of the page is content whatever its name
+MIN_ROOT_SHARE = 0.4  # of the page's text, for an element to count as the content's root
+MAX_LINKED_SHARE = 0.75  # of a block's text inside links; above it the block is a menu
+MIN_MENU_LINKS = 3
+MAX_WHOLE_PRE_SHARE = 0.9  # a page that is one <pre> is plain text, not code
+
+_SPACES = re.compile(r"\s+")
+_NAME_PARTS = re.compile(r"[\s_-]+")
+_PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")
+_PRIVATE = re.compile("[\ue000\ue001]")
+_LIST_ITEM = re.compile(r"^( *)(?:•|(\d+\.)) +(?=\S)")
+_EMPTY_ITEM = re.compile(r"^ *(?:•|\d+\.)[ |]*$")
+_CELL_GAP = re.compile(r"[ \u00a0]*\t[\t \u00a0]*")
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+
+def main_text(html: str) -> str:
+    """Return a page's content as text: paragraphs, "- " lists, "a | b" table rows, fenced code.
+
+    Args:
+        html: a decoded page; broken markup is repaired as browsers do.
+
+    Returns:
+        The text, "" where a page is all navigation or has none.
+    """
+    tree = HTMLTree.parse(_PRIVATE.sub("", html))
+    body = tree.body
+    if body is None:
+        return ""
+    for element in _find(body, ALWAYS_REMOVED):
+        element.remove()
+    _remove_furniture(body)
+    _remove_menus(body)
+    _select_root(body)
+    kept: list[str] = []
+    _set_aside_code(tree, body, kept)
+    _set_aside_tables(tree, body, kept)
+    text = extract_plain_text(tree, preserve_formatting=True, main_content=False, alt_texts=False)
+    return _restore(_tidy(text), kept)
+
+
+def _length(text: str | None) -> int:
+    """Return the number of characters that are not white space."""
+    return len("".join((text or "").split()))
+
+
+def _remove_furniture(body: ElementNode) -> None:
+    """Remove what its tag, class or id calls furniture, unless it holds much of the page."""
+    total = _length(body.text)
+    for anchor in _find(body, "a[href^='#']"):
+        if (anchor.text or "").strip().lower() in PERMALINK_TEXTS:
+            anchor.remove()
+    for element in _find(body, MAYBE_FURNITURE):
+        if element.parent is None or not _is_named_furniture(element):
+            continue
+        if not _holds_content(element, total):
+            element.remove()
+
+
+def _is_named_furniture(element: ElementNode) -> bool:
+    names = f"{element.class_name or ''} {element.id or ''}".lower()
+    parts = set(_NAME_PARTS.split(names)) | set(names.split())
+    if parts & CONTENT_NAMES:
+        return False
+    return element.tag in FURNITURE_TAGS or not parts.isdisjoint(FURNITURE_NAMES)
+
+
+def _holds_content(element: ElementNode, total: int) -> bool:
+    if element.query_selector("h1, main, article, [role=main]") is not None:
+        return True
+    own = _length(element.text)
+    return own > MAX_FURNITURE_SHARE * total and _linked(element) < 0.5 * own
+
+
+def _linked(element: ElementNode) -> int:
+    return sum(_length(anchor.text) for anchor in _find(element, "a[href]"))
+
+
+def _remove_menus(element: ElementNode) -> None:
+    """Remove blocks below `element` whose text is nearly all links."""
+    for child in element.children[:]:
+        links = _find(child, "a[href]")
+        if len(links) < MIN_MENU_LINKS:
+            continue
+        linked = sum(_length(link.text) for link in links)
+        if child.tag in LINK_BLOCKS and linked > MAX_LINKED_SHARE * _length(child.text):
+            child.remove()
+        else:
+            _remove_menus(child)
+
+
+def _select_root(body: ElementNode) -> None:
+    """Keep only the element that is marked as the content, where it holds most of the text."""
+    total = _length(body.text)
+    for root in _find(body, CONTENT_ROOTS):
+        if _length(root.text) >= MIN_ROOT_SHARE * total:
+            body.replace_children(root)
+            return
+
+
+def _set_aside_code(tree: HTMLTree, body: ElementNode, kept: list[str]) -> None:
+    """Replace each <pre> by a placeholder; its text goes to `kept`, fenced, every space as it was."""
+    total = _length(body.text)
+    for element in _find(body, "pre"):
+        if element.parent is None:
+            continue
+        text = (element.text or "").strip("\n").rstrip()
+        if not text:
+            element.remove()
+            continue
+        if _length(text) <= MAX_WHOLE_PRE_SHARE * total:
+            fence = "```"
+            while fence in text:
+                fence += "`"
+            text = f"{fence}\n{text}\n{fence}"
+        _replace(tree, element, text, kept)
+
+
+def _set_aside_tables(tree: HTMLTree, body: ElementNode, kept: list[str]) -> None:
+    """Replace each plain table by a placeholder; layout tables (nested, or with blocks) stay."""
+    for table in _find(body, "table"):
+        if table.parent is None or table.query_selector("table, ul, ol, h1, h2, h3") is not None:
+            continue
+        rows = []
+        for row in _find(table, "tr"):
+            cells = [_SPACES.sub(" ", cell.text or "").strip() for cell in row.children[:]]
+            rows.append(cells)
+        if _PRIVATE.search(table.text or "") or max((len(r) for r in rows), default=0) < 2:
+            continue
+        lines = [" | ".join(cells).strip(" |") for cells in rows]
+        _replace(tree, table, "\n".join(line for line in lines if line), kept)
+
+
+def _replace(tree: HTMLTree, element: ElementNode, text: str, kept: list[str]) -> None:
+    stand_in = tree.create_element("p")
+    assert isinstance(stand_in, ElementNode), "a <p> can always be made"
+    stand_in.text = f"\ue000{len(kept)}\ue001"
+    kept.append(text)
+    element.replace_with(stand_in)
+
+
+def _tidy(text: str) -> str:
+    """Turn the layout's bullets, cell gaps and loose lists into plain lines."""
+    lines: list[str] = []
+    for raw in text.split("\n"):
+        line = _CELL_GAP.sub(" | ", raw.rstrip()).rstrip(" |")
+        if line.startswith(" | "):
+            line = line.removeprefix(" | ")
+        if _EMPTY_ITEM.match(line):
+            continue
+        found = _LIST_ITEM.match(line)
+        if found:
+            indent = " " * max(len(found[1]) - 2, 0)
+            line = f"{indent}{found[2] or '-'} {line[found.end() :]}"
+            if len(lines) >= 2 and not lines[-1] and _is_item(lines[-2]):
+                lines.pop()
+        lines.append(line)
+    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+def _is_item(line: str) -> bool:
+    return re.match(r" *(?:-|\d+\.) ", line) is not None
+
+
+def _restore(text: str, kept: list[str]) -> str:
+    """Put code and tables back where their placeholders stand, each as a block of its own."""
+    if not kept:
+        return text
+    parts = _PLACEHOLDER.split(text)
+    blocks = [kept[int(p)] if i % 2 else p.strip("\n") for i, p in enumerate(parts)]
+    return "\n\n".join(block.rstrip() for block in blocks if block.strip())
+
+
+def _find(element: ElementNode, selector: str) -> list[ElementNode]:
+    """Return matches as a list: the live collection runs the whole query again for each item."""
+    found: list[ElementNode] = element.query_selector_all(selector)[:]
+    return found

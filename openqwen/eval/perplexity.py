@@ -1,0 +1,112 @@
+"""Perplexity by length (Table 3): the same text at every length, method by method.
+
+    methods = table3_methods(model.config)
+    losses_DL = length_losses(model, documents, [512, 1024], methods[0])
+
+Documents of at least the largest length give their first tokens; at each length L they are cut into
+chunks of L and every position of a chunk is scored, so each length scores the same tokens.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from openqwen.model.config import ModelConfig
+from openqwen.model.decoder import Decoder
+from openqwen.model.likelihood import token_losses
+from openqwen.model.long_context import NO_EXTENSION, LongContext, window_schedule
+
+TOKENS_A_PASS = 8192  # tokens of one forward pass; bounds memory, not results
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table; `truncated` shows each position only the last tokens before it."""
+
+    name: str
+    long_context: LongContext = NO_EXTENSION
+    truncated: bool = False
+    is_control: bool = False
+
+
+def table3_methods(config: ModelConfig) -> list[Method]:
+    """Return Table 3's rows, each method alone, and the two controls (ours) for a model's shape."""
+    windows = window_schedule(config.num_hidden_layers, config.train_length)
+    uniform = (config.train_length,) * config.num_hidden_layers
+    return [
+        Method("no method"),
+        Method("+ dynamic NTK", LongContext(ntk=True)),
+        Method("+ dynamic NTK + LogN", LongContext(ntk=True, logn=True)),
+        Method("+ dynamic NTK + LogN + windows", LongContext(True, True, windows)),
+        Method("LogN alone", LongContext(logn=True)),
+        Method("windows alone", LongContext(windows=windows)),
+        Method("control: uniform window", LongContext(windows=uniform), is_control=True),
+        Method("control: truncated context", truncated=True, is_control=True),
+    ]
+
+
+@torch.no_grad()
+def document_losses(
+    model: Decoder, ids_N: Tensor, length: int, method: Method, *, stride: int
+) -> float:
+    """Return the summed loss of one document's tokens, cut to chunks of `length`, in nats.
+
+    Args:
+        model: in evaluation mode.
+        ids_N: a whole number of chunks and one token more; each token but the first is scored.
+        length: tokens a chunk.
+        method: in force only where the chunk exceeds the training length; below it every method
+            is the model itself.
+        stride: step of the truncated control, in tokens.
+    """
+    train_length = model.config.train_length
+    count = (len(ids_N) - 1) // length
+    assert count * length == len(ids_N) - 1, "the text is a whole number of chunks and one token"
+    inputs_BT = ids_N[:-1].reshape(count, length)
+    targets_BT = ids_N[1:].reshape(count, length)
+    extended = length > train_length
+    if method.truncated and extended:
+        return sum(
+            _truncated_loss(model, inputs_T, targets_T, stride)
+            for inputs_T, targets_T in zip(inputs_BT, targets_BT, strict=True)
+        )
+    long_context = method.long_context if extended else NO_EXTENSION
+    return _summed_loss(model, inputs_BT, targets_BT, long_context)
+
+
+def _summed_loss(
+    model: Decoder, inputs_BT: Tensor, targets_BT: Tensor, long_context: LongContext
+) -> float:
+    rows = max(1, TOKENS_A_PASS // inputs_BT.shape[1])
+    total = 0.0
+    for start in range(0, len(inputs_BT), rows):
+        hidden_BTD = model.hidden(inputs_BT[start : start + rows], long_context=long_context)
+        targets_N = targets_BT[start : start + rows].flatten()
+        losses_N = token_losses(hidden_BTD.flatten(0, 1), model.lm_head.weight, targets_N)
+        total += float(losses_N.double().sum())
+    return total
+
+
+def _truncated_loss(model: Decoder, inputs_T: Tensor, targets_T: Tensor, stride: int) -> float:
+    """Score a chunk with contexts of at most the training length, moved on by `stride`."""
+    size, total = model.config.train_length, len(inputs_T)
+    first = _summed_loss(model, inputs_T[None, :size], targets_T[None, :size], NO_EXTENSION)
+    starts = range(stride, total - size + 1, stride)
+    windows_BT = torch.stack([inputs_T[s : s + size] for s in starts])
+    targets_BT = torch.stack([targets_T[s : s + size] for s in starts]).clone()
+    targets_BT[:, :-stride] = -100  # scored by an earlier window
+    return first + _summed_loss(model, windows_BT, targets_BT, NO_EXTENSION)
+
+
+def perplexity(total_loss: float, num_tokens: int) -> float:
+    """Return the perplexity of a summed loss in nats; infinite where it overflows."""
+    mean = total_loss / num_tokens
+    return math.exp(mean) if mean < 700 else math.inf
+
+
+def pick_documents(lengths_N: Sequence[int], wanted: int, count: int) -> list[int]:
+    """Return the places of the first `count` documents that hold `wanted` tokens and one more."""
+    return [i for i, n in enumerate(lengths_N) if n > wanted][:count]

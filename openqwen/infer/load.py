@@ -1,0 +1,248 @@
+"""A model directory as something to talk to: logits, sessions, replies, streams.
+
+    lm = load("runs/tiny/base", context=1024)
+    lm.logits(ids_BT)
+    session = lm.start(ids); session.step(token)
+    lm.generate(["Once upon a time"], max_new_tokens=40)[0].text
+    for text in lm.stream([{"role": "user", "content": "Hi"}], temperature=0.8): ...
+
+Reads export directories, Qwen2, Llama and Qwen-1 directories; a directory without a tokenizer too.
+"""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openqwen.core.config import parse_config
+from openqwen.core.errors import UserError
+from openqwen.core.runtime import pick_device, pick_dtype
+from openqwen.infer.batch import complete
+from openqwen.infer.config import Sampling
+from openqwen.infer.request import Request, Result, Vocabulary
+from openqwen.infer.sampling import allowed_rows
+from openqwen.infer.session import Session, check_ids
+from openqwen.model.config import ModelConfig, count_parameters
+from openqwen.model.decoder import Decoder
+from openqwen.model.formats.checkpoint import Checkpoint
+from openqwen.model.formats.directory import read_checkpoint
+from openqwen.model.long_context import NO_EXTENSION, LongContext, plan_long_context
+from openqwen.tokenizer.chatml import render
+from openqwen.tokenizer.tokenizer import Tokenizer
+
+Prompt = str | Sequence[int] | Sequence[dict[str, str]]
+BATCH_ROWS = 16
+
+
+class LanguageModel:
+    """A loaded model.
+
+    Attributes:
+        config: its shape.
+        model: the decoder, an `nn.Module` in evaluation mode.
+        tokenizer: or None where the directory has none.
+        long_context: the methods in force beyond the training length.
+        context: tokens it is set up for; nothing refuses more.
+        stop_ids: ids that end a reply: the file's own and ChatML's.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer | None,
+        *,
+        long_context: LongContext = NO_EXTENSION,
+        context: int | None = None,
+        stop_ids: Sequence[int] = (),
+    ) -> None:
+        """Join the parts; `load` does it from a directory.
+
+        Raises:
+            UserError: if the tokenizer has ids that the model has no rows for, or the windows are
+                not one a layer.
+        """
+        config = model.config
+        if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+            raise UserError(
+                f"the tokenizer has {tokenizer.vocab_size:,} ids, the model only "
+                f"{config.vocab_size:,} rows: they don't belong together"
+            )
+        windows = long_context.windows
+        if windows is not None and (len(windows) != config.num_hidden_layers or min(windows) < 1):
+            raise UserError(
+                f"windows must give at least 1 token for each of {config.num_hidden_layers} "
+                f"layers, got {windows}"
+            )
+        self.config: ModelConfig = config
+        self.model, self.tokenizer = model, tokenizer
+        self.long_context = long_context
+        self.context = context or config.train_length
+        self.stop_ids = tuple(sorted({*stop_ids, *(tokenizer.stop_ids if tokenizer else ())}))
+        self._vocabulary = Vocabulary(
+            tokenizer, allowed_rows(config.vocab_size, tokenizer), self.stop_ids
+        )
+
+    @torch.no_grad()
+    def logits(
+        self, ids_BT: Tensor | Sequence[Sequence[int]], lengths_B: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return float32 logits (B, T, V) of every position and every row of the vocabulary.
+
+        Args:
+            ids_BT: token ids, padded on the right with any id.
+            lengths_B: tokens of each row that are not padding; every row is as if alone, and what
+                stands beyond its length is undefined.
+        """
+        ids_BT = torch.as_tensor(ids_BT)
+        check_ids(ids_BT.flatten().tolist(), self.config.vocab_size)
+        logits_BTV: Tensor = self.model(
+            ids_BT.to(self._device), long_context=self.long_context, lengths_B=lengths_B
+        )
+        return logits_BTV.to(torch.float32)
+
+    def start(self, ids: Sequence[int]) -> Session:
+        """Return a session that has read `ids`; as many as you like may be open at once."""
+        return Session(self.model, _plain_ids(ids), self._methods())
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Return the ids of a prompt: text, ids, or messages (rendered as ChatML for a reply).
+
+        Text is ordinary: no part of it becomes a control token. Empty text is the start of a
+        document.
+
+        Raises:
+            UserError: if text needs a tokenizer and there is none, or there are no ids.
+        """
+        if isinstance(prompt, str):
+            tokenizer = self._need_tokenizer()
+            return tokenizer.encode(prompt) or [tokenizer.eos_id]
+        if len(prompt) and isinstance(prompt[0], dict):
+            messages: Any = prompt
+            return render(messages, self._need_tokenizer(), add_generation_prompt=True).ids
+        ids = _plain_ids(prompt)
+        if not ids:
+            raise UserError("the prompt has no token")
+        return ids
+
+    def generate(self, prompts: Sequence[Prompt], **sampling: Any) -> list[Result]:
+        """Return one reply a prompt, in order; settings as in `Sampling`, greedy by default.
+
+        Raises:
+            UserError: if a setting is unknown or out of range.
+        """
+        if isinstance(prompts, str):
+            raise TypeError("generate takes a list of prompts; put the one prompt into a list")
+        settings = _sampling(sampling)
+        requests = [
+            Request(self.encode(prompt), settings, self._vocabulary, index)
+            for index, prompt in enumerate(prompts)
+        ]
+        for begin in range(0, len(requests), BATCH_ROWS):
+            complete(self.model, requests[begin : begin + BATCH_ROWS], self._methods())
+        return [request.result() for request in requests]
+
+    def stream(self, prompt: Prompt, **sampling: Any) -> Generator[str, None, Result]:
+        """Yield the reply in pieces of text, never half a character; returns the `Result`.
+
+        A possible start of a stop text is held back until it is decided. Closing the generator
+        ends the reply.
+        """
+        request = Request(self.encode(prompt), _sampling(sampling), self._vocabulary)
+        session = self.start(request.prompt_ids)
+        while True:
+            text = request.push(session.logits.cpu())
+            if text:
+                yield text
+            if request.finish_reason is not None:
+                return request.result()
+            session.step(request.ids[-1])
+
+    def describe(self) -> str:
+        """Return one line: size, type, device, context and the methods that reach it."""
+        weight = self.model.lm_head.weight
+        dtype = str(weight.dtype).removeprefix("torch.")
+        line = f"{count_parameters(self.config):,} parameters, {dtype} on {weight.device}, "
+        line += f"context {self.context:,} tokens"
+        if self.context != self.config.train_length:
+            line += f" (trained on {self.config.train_length:,})"
+        methods = self.long_context.describe()
+        return f"{line}: {methods}" if methods else line
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.lm_head.weight.device
+
+    def _methods(self) -> LongContext:
+        return NO_EXTENSION if self.model.training else self.long_context
+
+    def _need_tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise UserError("this model directory has no tokenizer; give token ids, not text")
+        return self.tokenizer
+
+
+def load(
+    path: str | Path,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str = "auto",
+    context: int | None = None,
+    long_context: LongContext | None = None,
+) -> LanguageModel:
+    """Load a model directory.
+
+    Args:
+        path: an export directory (a finished training stage is one), or a directory in the
+            published Qwen2, Llama or Qwen-1 layout.
+        dtype: compute type; "auto" is bfloat16 where the hardware multiplies it, else float32.
+        device: "auto" is the first GPU, else the CPU.
+        context: tokens to be ready for; beyond the training length it switches on dynamic NTK, LogN
+            and windows. None follows the file's own flags.
+        long_context: picks the methods one by one instead.
+
+    Raises:
+        UserError: one line if the directory is no model, is unfinished, or its files are wrong.
+    """
+    directory = Path(path)
+    checkpoint = read_checkpoint(directory)
+    if context is not None and context < 1:
+        raise UserError(f"context must be at least 1 token, got {context}")
+    where = pick_device(device)
+    kind = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, where)
+    tokenizer = _load_tokenizer(directory)
+    return LanguageModel(
+        checkpoint.load_model(dtype=kind, device=where),
+        tokenizer,
+        long_context=_choose_methods(checkpoint, context, long_context),
+        context=context or checkpoint.context,
+        stop_ids=checkpoint.stop_ids,
+    )
+
+
+def _choose_methods(
+    checkpoint: Checkpoint, context: int | None, long_context: LongContext | None
+) -> LongContext:
+    if long_context is not None:
+        return long_context
+    if context is not None:
+        return plan_long_context(checkpoint.config, context)
+    return checkpoint.long_context
+
+
+def _load_tokenizer(directory: Path) -> Tokenizer | None:
+    """Return the directory's tokenizer, or None where no vocabulary file is there."""
+    has_vocabulary = (directory / "tokenizer.json").is_file() or any(directory.glob("*.tiktoken"))
+    return Tokenizer.from_file(directory) if has_vocabulary else None
+
+
+def _sampling(settings: dict[str, Any]) -> Sampling:
+    if isinstance(settings.get("stop"), str):
+        settings = settings | {"stop": [settings["stop"]]}
+    return parse_config(Sampling, settings, where="generate")
+
+
+def _plain_ids(ids: Any) -> list[int]:
+    """Return ids of a list, an array or a tensor as plain numbers."""
+    return [int(i) for i in (ids.tolist() if hasattr(ids, "tolist") else ids)]

@@ -1,0 +1,64 @@
+"""One sequence fed token by token, with its own cache and its own α.
+
+    session = Session(model, ids, LongContext(ntk=True, logn=True))
+    logits_V = session.step(token)
+
+Sessions of one model share nothing but its weights, so they may be interleaved.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from openqwen.model.decoder import Decoder
+from openqwen.model.kv_cache import KVCache
+from openqwen.model.long_context import LongContext
+
+
+class Session:
+    """A sequence in progress.
+
+    Attributes:
+        ids: the tokens fed so far.
+        logits: (V,) float32 on the model's device, scores of the token after the last one fed.
+    """
+
+    def __init__(self, model: Decoder, ids: Sequence[int], long_context: LongContext) -> None:
+        """Feed the prompt; its length fixes α for the life of the session.
+
+        Raises:
+            ValueError: if there is no token.
+        """
+        if not ids:
+            raise ValueError("a session starts with at least one token, got none")
+        self.ids: list[int] = []
+        self._model = model
+        self._cache = KVCache(model.config, prompt_lengths=[len(ids)], long_context=long_context)
+        self.logits = self._feed(list(ids))
+
+    @property
+    def alpha(self) -> int:
+        """Return dynamic NTK's α of this sequence."""
+        return self._cache.alphas[0]
+
+    def step(self, token: int) -> Tensor:
+        """Feed one token; return the new `logits`."""
+        self.logits = self._feed([int(token)])
+        return self.logits
+
+    @torch.no_grad()
+    def _feed(self, ids: list[int]) -> Tensor:
+        check_ids(ids, self._model.config.vocab_size)
+        ids_BT = torch.tensor([ids], device=self._model.lm_head.weight.device)
+        hidden_BTD = self._model.hidden(ids_BT, cache=self._cache)
+        self.ids += ids
+        logits_V: Tensor = self._model.lm_head(hidden_BTD[0, -1])
+        return logits_V.to(torch.float32)
+
+
+def check_ids(ids: Sequence[int], vocab_size: int) -> None:
+    """Raise ValueError for the first id without an embedding row."""
+    bad = next((i for i in ids if not 0 <= i < vocab_size), None)
+    if bad is not None:
+        raise ValueError(f"id {bad} is outside the vocabulary of {vocab_size:,} rows")

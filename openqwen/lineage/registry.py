@@ -1,0 +1,53 @@
+"""All stages in the order they run: what each reads, and the function that does it."""
+
+from openqwen.core.errors import UserError
+from openqwen.lineage.stage import Stage
+
+_HOME = "openqwen.lineage.stages"
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("sources", "raw pages, code, instructions, benchmarks", (), f"{_HOME}.sources:run"),
+        Stage(
+            "documents",
+            "clean, deduplicated, decontaminated documents and their mixture",
+            ("sources",),
+            f"{_HOME}.documents:run",
+        ),
+        Stage("tokenizer", "byte-level BPE", ("documents",), f"{_HOME}.tokenizer:run"),
+        Stage("shards", "token ids, shuffled", ("documents", "tokenizer"), f"{_HOME}.shards:run"),
+        Stage(
+            "base",
+            "the pretrained model",
+            ("shards", "tokenizer"),
+            f"{_HOME}.base:run",
+            resumes=True,
+        ),
+        Stage(
+            "longcontext",
+            "perplexity by length, passkey retrieval",
+            ("base", "shards"),
+            f"{_HOME}.longcontext:run",
+            resumes=True,
+        ),
+        Stage(
+            "report",
+            "one page with every table and plot",
+            ("sources", "documents", "tokenizer", "shards", "base", "longcontext"),
+            f"{_HOME}.report:run",
+        ),
+    )
+}
+
+
+def stages_until(last: str = "") -> list[Stage]:
+    """Return the stages up to and including `last`; all of them where it is empty.
+
+    Raises:
+        UserError: if there is no such stage.
+    """
+    if last and last not in STAGES:
+        raise UserError(f"--until {last}: no such stage; the stages are {', '.join(STAGES)}")
+    names = list(STAGES)
+    return [STAGES[name] for name in names[: names.index(last) + 1 if last else len(names)]]

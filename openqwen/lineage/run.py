@@ -1,0 +1,76 @@
+"""Walk a recipe's stages in a run directory (one process at a time).
+
+run_recipe(resolved, Path("runs/tiny"), until="base")
+"""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+from openqwen.core.config import config_hash
+from openqwen.core.errors import UserError
+from openqwen.core.files import read_json, write_text
+from openqwen.core.log import say
+from openqwen.lineage.registry import stages_until
+from openqwen.lineage.stage import Stage, StageWork, execute
+from openqwen.recipes.recipe import Recipe
+from openqwen.recipes.resolve import Resolved
+from openqwen.recipes.show import to_toml
+
+RECIPE_NAME = "recipe.toml"
+
+
+def run_recipe(resolved: Resolved, out: Path, *, until: str = "") -> list[Stage]:
+    """Bring every stage up to `until` to its end; return the stages that had to be worked on.
+
+    Raises:
+        UserError: if another process works in `out`, or a stage finds bad input.
+    """
+    stages = stages_until(until)
+    with _locked(out):
+        write_text(out / RECIPE_NAME, to_toml(resolved))
+        worked = [s for s in stages if execute(s, stage_work(s, resolved.recipe, out))]
+    if not worked:
+        say(f"{out}: all {len(stages)} stages are finished and unchanged; nothing to do")
+    return worked
+
+
+def stage_work(stage: Stage, recipe: Recipe, out: Path) -> StageWork:
+    """Return the work of one stage of a recipe inside the run directory `out`."""
+    return StageWork(
+        config=getattr(recipe, stage.section),
+        inputs={name: out / name for name in stage.inputs},
+        out=out / stage.name,
+        seed=recipe.seed,
+        recipe=recipe.name,
+        recipe_hash=config_hash(recipe),
+    )
+
+
+def say_results(out: Path) -> None:
+    """Say where the report is and what the model wrote, as far as the run has got."""
+    samples = out / "base" / "samples.json"
+    if samples.is_file():
+        for row in read_json(samples):
+            say(f"the model continues {row['prompt']!r}:{' ' + ' '.join(row['text'].split())}")
+        say(f"talk to it:  openqwen chat {out / 'base'}")
+    page = out / "report" / "report.html"
+    if page.is_file():
+        say(f"the report:  {page}")
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the run directory for this process; the system lets go when the process ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"{out} can't be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{out} is in use by another openqwen process") from None
+        yield

@@ -1,0 +1,178 @@
+"""A stage: directories and settings in, one directory and a manifest out.
+
+    worked = execute(STAGES["tokenizer"], work)      # skips, resumes or runs
+
+A finished stage whose settings and inputs are unchanged is skipped. One that was killed is taken up
+again. One made with other settings or inputs is moved to `replaced/`, never deleted.
+"""
+
+import importlib
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import openqwen
+from openqwen.core.config import Config, to_plain
+from openqwen.core.errors import UserError
+from openqwen.core.files import empty_directory, read_json, write_json
+from openqwen.core.log import format_bytes, format_duration, say
+from openqwen.core.manifest import Manifest, describe_outputs, manifest_hash
+from openqwen.core.runtime import host_description, peak_memory_bytes, reset_peak_memory
+
+STARTED_NAME = "started.json"  # what an unfinished stage was started with
+SETTINGS_NAME = "settings.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of stage; `run` is "module:function", imported only when it is needed."""
+
+    name: str
+    meaning: str
+    inputs: tuple[str, ...]
+    run: str
+    resumes: bool = False  # keeps what a killed attempt left; others start from an empty directory
+
+    @property
+    def section(self) -> str:
+        """Return the name of the recipe's section that sets it."""
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """One stage to be done: its settings, where it reads and where it writes."""
+
+    config: Config
+    inputs: dict[str, Path]
+    out: Path
+    seed: int
+    recipe: str
+    recipe_hash: str
+
+    def identity(self, stage: str) -> dict[str, Any]:
+        """Return what decides the outputs; equal identities mean equal bytes."""
+        return {
+            "stage": stage,
+            "settings": to_plain(self.config),
+            "inputs": {name: manifest_hash(path) for name, path in self.inputs.items()},
+            "seed": self.seed,
+        }
+
+
+def execute(stage: Stage, work: StageWork) -> bool:
+    """Bring one stage to its end; return whether there was anything to do.
+
+    Raises:
+        UserError: if an input directory has no manifest (its stage has not finished).
+    """
+    for name, path in work.inputs.items():
+        if Manifest.read(path) is None:
+            raise UserError(f"{stage.name}: {path} has no manifest: the stage {name} comes first")
+    identity = work.identity(stage.name)
+    done = _finished(stage, work.out, identity)
+    if done is not None:
+        say(f"{stage.name:<14}done before, in {format_duration(done.seconds)}")
+        return False
+    _make_room(stage, work.out, identity)
+    write_json(work.out / STARTED_NAME, identity)
+    write_json(work.out / SETTINGS_NAME, identity["settings"])
+    reset_peak_memory()
+    started = time.monotonic()
+    counts = _load(stage.run)(work)
+    (work.out / STARTED_NAME).unlink()
+    manifest = Manifest(
+        recipe=work.recipe,
+        recipe_hash=work.recipe_hash,
+        outputs=describe_outputs(work.out),
+        counts=counts,
+        seconds=round(time.monotonic() - started, 3),
+        peak_memory_bytes=peak_memory_bytes(),
+        versions=_versions(),
+        host=host_description(),
+        **identity,
+    )
+    manifest.write(work.out)
+    say(
+        f"{stage.name:<14}finished in {format_duration(manifest.seconds)}, peak memory "
+        f"{format_bytes(manifest.peak_memory_bytes)}   {work.out}"
+    )
+    return True
+
+
+def _finished(stage: Stage, out: Path, identity: dict[str, Any]) -> Manifest | None:
+    """Return the manifest of a stage that needs no work, None where there is any to do."""
+    manifest = Manifest.read(out)
+    if manifest is None or changes(manifest, identity):
+        return None
+    problems = manifest.problems(out)
+    if problems:
+        say(f"{stage.name:<14}is made again: {problems[0]}")
+        return None
+    return manifest
+
+
+def changes(manifest: Manifest, identity: dict[str, Any]) -> list[str]:
+    """Return what differs between a finished stage and what is asked now, a line each."""
+    found = []
+    for name, value in identity["settings"].items():
+        old = manifest.settings.get(name)
+        if old != value:
+            found.append(f"{name} {old} → {value}")
+    gone = sorted(manifest.settings.keys() - identity["settings"].keys())
+    found += [f"{name} is no longer a setting" for name in gone]
+    for name, value in identity["inputs"].items():
+        if manifest.inputs.get(name) != value:
+            found.append(f"input {name} is another")
+    if manifest.seed != identity["seed"]:
+        found.append(f"seed {manifest.seed} → {identity['seed']}")
+    return found
+
+
+def _make_room(stage: Stage, out: Path, identity: dict[str, Any]) -> None:
+    """Leave `out` ready to be written: moved aside, emptied or kept for resuming."""
+    manifest = Manifest.read(out)
+    if manifest is not None:
+        found = changes(manifest, identity) or ["a file was missing or changed"]
+        _move_aside(stage, out, "; ".join(found))
+    elif (out / STARTED_NAME).is_file():
+        if read_json(out / STARTED_NAME) == identity:
+            if not stage.resumes:
+                empty_directory(out)
+        else:
+            _move_aside(stage, out, "settings or inputs changed since it was started")
+    elif out.is_dir() and any(out.iterdir()):
+        raise UserError(
+            f"{out} holds files that no stage of openqwen wrote; name an empty directory"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _move_aside(stage: Stage, out: Path, why: str) -> None:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    target = out.parent / "replaced" / f"{out.name}-{stamp}"
+    target.parent.mkdir(exist_ok=True)
+    shutil.move(out, target)
+    say(f"{stage.name:<14}is made again ({why[:200]}); the earlier one is kept in {target}")
+
+
+def _load(path: str) -> Callable[[StageWork], dict[str, Any]]:
+    module, function = path.split(":")
+    found: Callable[[StageWork], dict[str, Any]] = getattr(
+        importlib.import_module(module), function
+    )
+    return found
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "openqwen": openqwen.__version__,
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,61 @@
+"""The longcontext stage: the base model beyond its training length (§2.3.2, Table 3)."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openqwen.core.files import read_json, write_json
+from openqwen.core.log import say
+from openqwen.data.shards import read_shard
+from openqwen.eval.config import LongContextConfig
+from openqwen.eval.long_context_table import format_table, measure_long_context
+from openqwen.infer.load import load
+from openqwen.lineage.stage import StageWork
+
+PARTIAL_NAME = "partial.jsonl"
+RESULTS_NAME = "results.json"
+
+
+def run(work: StageWork) -> dict[str, Any]:
+    """Measure Table 3's rows and controls on held-out documents of the shards."""
+    config = work.config
+    assert isinstance(config, LongContextConfig)
+    lm = load(work.inputs["base"], dtype=config.dtype)
+    assert lm.tokenizer is not None, "an export of ours has a tokenizer"
+    documents, groups = held_out_documents(work.inputs["shards"], config, lm.config.train_length)
+    results = measure_long_context(
+        lm.model,
+        lm.tokenizer,
+        documents,
+        config,
+        seed=work.seed,
+        kept=work.out / PARTIAL_NAME,
+    )
+    base = read_json(work.inputs["base"] / "manifest.json")
+    results |= {"groups": groups, "trained_tokens": base["counts"]["tokens"]}
+    write_json(work.out / RESULTS_NAME, results)
+    (work.out / PARTIAL_NAME).unlink()
+    for line in format_table(results):
+        say(f"longcontext   {line}")
+    return {"documents": results["num_documents"], "lengths": results["lengths"]}
+
+
+def held_out_documents(
+    shards: Path, config: LongContextConfig, train_length: int
+) -> tuple[list[Tensor], dict[str, int]]:
+    """Return the documents to measure on and how many there are a group.
+
+    The prose of the validation split that reaches the largest length, in the shard's shuffled
+    order; where none does, all of it, longest first.
+    """
+    shard = read_shard(shards, "validation")
+    wanted = round(max(config.length_multiples) * train_length)
+    prose = [s for s in shard.spans if s.group not in ("code", "instructions")]
+    spans = [s for s in prose if s.tokens > wanted][: config.num_documents]
+    spans = spans or sorted(prose, key=lambda s: -s.tokens)[: config.num_documents]
+    documents = [torch.from_numpy(shard.document(s).astype(np.int64)) for s in spans]
+    return documents, dict(Counter(s.group for s in spans))

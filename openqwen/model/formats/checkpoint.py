@@ -1,0 +1,118 @@
+"""What a model directory holds, whatever its layout: shape, methods, stop ids, weights.
+
+checkpoint = read_checkpoint(Path("runs/tiny/base"))       # directory.py
+model = checkpoint.load_model(dtype=torch.bfloat16)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openqwen.core.errors import UserError
+from openqwen.core.files import read_json
+from openqwen.model.config import ModelConfig
+from openqwen.model.decoder import Decoder, empty_decoder
+from openqwen.model.formats.parts import Part
+from openqwen.model.formats.weights import fill_model, find_weights
+from openqwen.model.long_context import NO_EXTENSION, LongContext
+
+CONFIG_NAME = "config.json"
+GENERATION_NAME = "generation_config.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One model directory, read but for its weights.
+
+    Attributes:
+        directory: where it lies.
+        config: the shape.
+        parts: published tensor name -> the rows of our parameters that it fills.
+        long_context: the methods that the file's own flags ask for.
+        context: tokens the file says the model can take, extension included.
+        stop_ids: ids that end a generation, as the file lists them.
+        lineage_hash: identity of what produced it; "" where it is not ours.
+    """
+
+    directory: Path
+    config: ModelConfig
+    parts: dict[str, Part]
+    context: int
+    long_context: LongContext = NO_EXTENSION
+    stop_ids: tuple[int, ...] = ()
+    lineage_hash: str = ""
+
+    def load_model(
+        self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Decoder:
+        """Return the model in evaluation mode, every parameter filled exactly once.
+
+        Raises:
+            UserError: if the weights are missing, broken, or not those of this shape.
+        """
+        files = find_weights(self.directory)
+        model = empty_decoder(self.config, dtype=dtype, device=device)
+        fill_model(model, files, self.parts)
+        return model.eval()
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Return a model directory's config.json, or say in one line why there is none."""
+    if not directory.exists():
+        raise UserError(f"{directory} does not exist; give a model directory")
+    if not directory.is_dir():
+        raise UserError(f"{directory} is a file; give the directory that holds config.json")
+    path = directory / CONFIG_NAME
+    if not path.is_file():
+        stages = sorted(p.parent.name for p in directory.glob(f"*/{CONFIG_NAME}"))
+        if stages:
+            hint = f"give one of its stages: {', '.join(str(directory / s) for s in stages)}"
+        else:
+            hint = "not a model directory, or a stage that has not finished (openqwen status)"
+        raise UserError(f"{directory} has no {CONFIG_NAME}: {hint}")
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    if "quantization_config" in data:
+        raise UserError(f"{path}: quantised weights (quantization_config) are not read yet")
+    return data
+
+
+def require_int(data: dict[str, Any], key: str, where: Path) -> int:
+    """Return a whole number that a config.json must have.
+
+    Raises:
+        UserError: naming the file and the key, if it is missing or no whole number.
+    """
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UserError(f"{where}: {key} must be a whole number, got {value!r}")
+    return value
+
+
+def require_number(data: dict[str, Any], key: str, where: Path, default: float) -> float:
+    """Return a number of a config.json, or the default where the key is missing."""
+    value = data.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{where}: {key} must be a number, got {value!r}")
+    return float(value)
+
+
+def read_stop_ids(directory: Path, data: dict[str, Any]) -> tuple[int, ...]:
+    """Return the ids that end a generation: generation_config.json's, else config.json's, sorted.
+
+    Reads `eos_token_id` (one id or a list) and Qwen-1's `stop_words_ids` (lists of one id each).
+    """
+    path = directory / GENERATION_NAME
+    generation = read_json(path) if path.is_file() else {}
+    found: set[int] = set()
+    for source in (generation, data):
+        eos = source.get("eos_token_id")
+        found |= {i for i in (eos if isinstance(eos, list) else [eos]) if isinstance(i, int)}
+        words = source.get("stop_words_ids") or []
+        found |= {word[0] for word in words if isinstance(word, list) and len(word) == 1}
+        if found:
+            break
+    return tuple(sorted(found))

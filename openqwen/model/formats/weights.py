@@ -1,0 +1,143 @@
+"""Weights on disk: safetensors only, whole, mapped onto a model so that nothing is left over.
+
+fill_model(model, find_weights(directory), parts)      # proves each parameter is filled once
+write_weights(directory / "model.safetensors", model, parts)
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from openqwen.core.errors import UserError
+from openqwen.core.files import atomic_path, read_json
+from openqwen.model.formats.parts import Part
+
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+LFS_POINTER = b"version https://git-lfs"
+# buffers that old checkpoints stored; all of them are computed
+IGNORED = re.compile(r"\.(rotary_emb\.inv_freq|masked_bias|attn\.bias|logn_tensor)$")
+FLOATING = ("F32", "F16", "BF16", "F64")
+
+
+def find_weights(directory: Path) -> list[Path]:
+    """Return a model directory's safetensors files: its index's, else the single one, else all.
+
+    Raises:
+        UserError: if there are none, or the index names a file that is not there.
+    """
+    index = directory / INDEX_NAME
+    if index.is_file():
+        table = read_json(index).get("weight_map")
+        if not isinstance(table, dict) or not table:
+            raise UserError(f"{index} has no weight_map")
+        names = sorted(set(map(str, table.values())))
+        if any(Path(name).name != name for name in names):
+            raise UserError(f"{index} names a file outside its directory")
+        files = [directory / name for name in names]
+    elif (directory / WEIGHTS_NAME).is_file():
+        files = [directory / WEIGHTS_NAME]  # others beside it hold something else
+    else:
+        files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        if any(directory.glob("*.bin")):
+            raise UserError(f"{directory} holds pickled .bin weights; convert it to safetensors")
+        raise UserError(f"{directory} has no weights: this stage has not finished")
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"{path} is missing, though {INDEX_NAME} names it")
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise UserError(f"{path} is a Git LFS pointer, not the weights; run git lfs pull")
+    return files
+
+
+@torch.no_grad()
+def fill_model(model: nn.Module, files: list[Path], parts: dict[str, Part]) -> None:
+    """Copy every published tensor into its place, converted to the model's type.
+
+    Raises:
+        UserError: naming the first tensor that is missing, unknown, twice there, of another shape
+            or not of a floating type, or the file that is broken.
+    """
+    parameters = dict(model.named_parameters())
+    _check_tiling(parameters, parts)
+    seen: dict[str, Path] = {}
+    aliases: dict[str, torch.Tensor] = {}
+    for path in files:
+        try:
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118  (not a dict)
+                    if IGNORED.search(name):
+                        continue
+                    if name in seen:
+                        raise UserError(f"{path}: tensor {name} is in {seen[name].name} too")
+                    seen[name] = path
+                    if name not in parts:
+                        if name != "lm_head.weight":
+                            raise UserError(f"{path}: unknown tensor {name}")
+                        aliases[name] = file.get_tensor(name)
+                        continue
+                    part, view = parts[name], file.get_slice(name)
+                    _check_tensor(path, name, view.get_shape(), view.get_dtype(), part)
+                    target = parameters[part.parameter]
+                    target[part.start : part.start + part.rows].copy_(file.get_tensor(name))
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} can't be read as safetensors: {error}") from None
+    missing = [name for name in parts if name not in seen]
+    if missing:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise UserError(f"{files[0].parent}: tensor {missing[0]} is missing{more}")
+    for name, tensor in aliases.items():
+        # some writers store a tied head although the config ties it; anything else is a mistake
+        tied = parameters["embed_tokens.weight"]
+        if tensor.shape != tied.shape or not torch.equal(tensor.to(tied), tied):
+            raise UserError(
+                f"{seen[name]}: {name} differs from the embedding that config.json ties"
+            )
+
+
+def write_weights(path: Path, model: nn.Module, parts: dict[str, Part]) -> None:
+    """Write the model's parameters under their published names, in their own type, atomically.
+
+    The same weights give the same bytes: a fixed order of tensors, a single metadata key.
+    """
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    _check_tiling(parameters, parts)
+    tensors = {
+        name: parameters[part.parameter][part.start : part.start + part.rows].cpu().contiguous()
+        for name, part in parts.items()
+    }
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(tensors, temporary, metadata={"format": "pt"})
+        temporary.chmod(mode)  # save_file leaves a file that only its owner may read
+
+
+def _check_tiling(parameters: Mapping[str, torch.Tensor], parts: dict[str, Part]) -> None:
+    """Assert that the parts cover every row of every parameter exactly once (our own invariant)."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for part in parts.values():
+        spans.setdefault(part.parameter, []).append((part.start, part.start + part.rows))
+    assert spans.keys() == parameters.keys(), "parts and parameters have other names"
+    for name, pieces in spans.items():
+        end = 0
+        for start, stop in sorted(pieces):
+            assert start == end, f"rows of {name} are covered twice or not at all"
+            end = stop
+        assert end == parameters[name].shape[0], f"rows of {name} are not covered"
+
+
+def _check_tensor(path: Path, name: str, shape: list[int], dtype: str, part: Part) -> None:
+    if tuple(shape) != part.shape:
+        raise UserError(
+            f"{path}: {name} has shape {tuple(shape)}, config.json asks for {part.shape}"
+        )
+    if dtype not in FLOATING:
+        raise UserError(f"{path}: {name} has type {dtype}, need one of {', '.join(FLOATING)}")

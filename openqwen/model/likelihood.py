@@ -1,0 +1,34 @@
+"""How likely a text is to a model, token by token, without holding all its logits.
+
+losses_N = token_losses(hidden_ND, model.lm_head.weight, targets_N)     # nats a token
+"""
+
+import torch
+from torch import Tensor
+
+IGNORED = -100  # targets that bear no loss
+CHUNK_BYTES = 8 << 20  # float32 logits held at once: what a last-level cache takes
+
+
+@torch.no_grad()
+def token_losses(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    """Return each target's negative log-likelihood in nats, (N,) float32; 0 where `IGNORED`.
+
+    Args:
+        hidden_ND: final hidden states, any floating type.
+        weight_VD: the output projection, the same type.
+        targets_N: the token that follows each state.
+    """
+    losses_N = torch.zeros(len(targets_N), device=hidden_ND.device)
+    for rows in logit_chunks(len(targets_N), len(weight_VD)):
+        logits_NV = (hidden_ND[rows] @ weight_VD.T).float()
+        picked_N = logits_NV.gather(1, targets_N[rows].clamp_min(0)[:, None])[:, 0]
+        valid_N = targets_N[rows] != IGNORED
+        losses_N[rows] = (logits_NV.logsumexp(1) - picked_N) * valid_N
+    return losses_N
+
+
+def logit_chunks(num_rows: int, vocab_size: int) -> list[slice]:
+    """Return row ranges whose float32 logits fit `CHUNK_BYTES`; at least one row each."""
+    rows = max(1, CHUNK_BYTES // (4 * vocab_size))
+    return [slice(start, min(start + rows, num_rows)) for start in range(0, num_rows, rows)]

@@ -1,0 +1,239 @@
+"""Byte-level BPE with control tokens: text to ids and back (§2.2).
+
+tokenizer = Tokenizer.from_file("runs/tiny/tokenizer")
+ids = tokenizer.encode("Hello, 世界")           # look-alikes of control tokens stay plain text
+tokenizer.decode(ids)                          # "Hello, 世界"
+tokenizer.encode("<|im_end|>", allowed_special={"<|im_end|>"})   # [tokenizer.im_end_id]
+"""
+
+import codecs
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import tiktoken
+
+from openqwen.core.errors import UserError
+from openqwen.core.runtime import count_processors
+from openqwen.tokenizer.control import END_OF_TEXT, IM_END, IM_START, control_tokens
+from openqwen.tokenizer.files import read_vocabulary, write_vocabulary
+from openqwen.tokenizer.text import cut_long_spaces, to_nfc
+from openqwen.tokenizer.vocabulary import QWEN_PATTERN, Vocabulary
+
+AllowedSpecial = Literal["all"] | Collection[str]
+
+
+class Tokenizer:
+    """A vocabulary in use: ordinary tokens (`ranks`), control tokens, split pattern, NFC or not.
+
+    Encoding is lossless unless `nfc` is on (as in the published Qwen), and safe by default: text
+    never becomes a control token unless the caller allows that token by name.
+    """
+
+    def __init__(
+        self,
+        ranks: Mapping[bytes, int],
+        *,
+        controls: Mapping[str, int] | None = None,
+        pattern: str = QWEN_PATTERN,
+        nfc: bool = False,
+    ) -> None:
+        """Build the encoder.
+
+        Args:
+            ranks: bytes of each ordinary token -> id; the order of ids is the order of merges.
+            controls: control token -> id; None for Qwen's own, right after the ranks.
+            pattern: the regex that splits text before BPE.
+            nfc: whether `encode` composes text (NFC) first.
+        """
+        self.ranks = dict(ranks)
+        self.pattern = pattern
+        self.nfc = nfc
+        names = control_tokens(len(self.ranks)) if controls is None else controls
+        self.control_tokens: dict[str, int] = dict(names)
+        self._control_names = {i: name for name, i in self.control_tokens.items()}
+        self._encoding = tiktoken.Encoding(
+            "openqwen",
+            pat_str=pattern,
+            mergeable_ranks=self.ranks,
+            special_tokens=self.control_tokens,
+        )
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Tokenizer":
+        """Load a tiktoken rank file, a tokenizer.json, or a directory that holds one of them.
+
+        A directory's rank file is taken before its tokenizer.json. NFC is on for the published Qwen
+        rank file and for a tokenizer.json that says so; `tokenizer_config.json` beside a rank file
+        may set it with "nfc".
+
+        Raises:
+            UserError: one line naming the file and what is wrong with it.
+        """
+        vocabulary = read_vocabulary(Path(path))
+        return cls(
+            vocabulary.ranks,
+            controls=vocabulary.controls,
+            pattern=vocabulary.pattern,
+            nfc=vocabulary.nfc,
+        )
+
+    def save(self, directory: str | Path) -> None:
+        """Write the rank file, `tokenizer.json` and `tokenizer_config.json` into `directory`.
+
+        Hugging Face's `tokenizers` and `transformers` give the same ids from them.
+        """
+        vocabulary = Vocabulary(self.ranks, self.control_tokens, self.pattern, self.nfc)
+        write_vocabulary(Path(directory), vocabulary)
+
+    @property
+    def num_ranks(self) -> int:
+        """Return the number of ordinary tokens."""
+        return len(self.ranks)
+
+    @property
+    def vocab_size(self) -> int:
+        """Return the number of ids, control tokens included; the embedding may have more rows."""
+        return int(self._encoding.n_vocab)
+
+    @property
+    def eos_id(self) -> int:
+        """Return the id of `<|endoftext|>`, which ends every document."""
+        return self._control_id(END_OF_TEXT)
+
+    @property
+    def im_start_id(self) -> int:
+        """Return the id of `<|im_start|>`."""
+        return self._control_id(IM_START)
+
+    @property
+    def im_end_id(self) -> int:
+        """Return the id of `<|im_end|>`."""
+        return self._control_id(IM_END)
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Return the ids that end a reply: `<|im_end|>`, `<|im_start|>` and `<|endoftext|>`."""
+        names = (IM_END, IM_START, END_OF_TEXT)
+        return tuple(self.control_tokens[name] for name in names if name in self.control_tokens)
+
+    def encode(
+        self, text: str, *, allowed_special: AllowedSpecial = (), nfc: bool | None = None
+    ) -> list[int]:
+        """Return the ids of a text.
+
+        Args:
+            text: any text; a lone surrogate counts as U+FFFD, as it has no UTF-8 form.
+            allowed_special: names of control tokens to recognise in the text, or "all"; everything
+                else that looks like one is ordinary text.
+            nfc: compose the text first; None for the vocabulary's own habit.
+
+        Raises:
+            ValueError: if an allowed name is not a control token.
+        """
+        allowed = self._allowed(allowed_special)
+        ids: list[int] = []
+        for part in self._parts(text, nfc):
+            if allowed:
+                ids += self._encoding.encode(part, allowed_special=allowed, disallowed_special=())
+            else:
+                ids += self._encoding.encode_ordinary(part)
+        return ids
+
+    def encode_batch(self, texts: Iterable[str], *, nfc: bool | None = None) -> list[list[int]]:
+        """Return the ids of many texts, encoded in parallel as ordinary text."""
+        parts = [self._parts(text, nfc) for text in texts]
+        encoded = iter(
+            self._encoding.encode_ordinary_batch(
+                list(itertools.chain.from_iterable(parts)), num_threads=count_processors()
+            )
+        )
+        return [
+            list(itertools.chain.from_iterable(itertools.islice(encoded, len(of_one))))
+            for of_one in parts
+        ]
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """Return the exact bytes of the tokens.
+
+        Raises:
+            ValueError: if an id has no token (embeddings have rows that no token uses).
+        """
+        try:
+            return bytes(self._encoding.decode_bytes(ids))
+        except (KeyError, OverflowError):
+            bad = next(i for i in ids if not self.has_id(i))
+            raise ValueError(
+                f"id {bad} has no token (the vocabulary has {self.vocab_size:,})"
+            ) from None
+
+    def decode(
+        self, ids: Sequence[int], *, errors: str = "replace", skip_control: bool = False
+    ) -> str:
+        """Return the text of the tokens.
+
+        Args:
+            ids: token ids.
+            errors: what becomes of bytes that are not UTF-8, as in `bytes.decode`.
+            skip_control: leave control tokens out.
+        """
+        kept = [i for i in ids if i not in self._control_names] if skip_control else ids
+        return self.decode_bytes(kept).decode("utf-8", errors=errors)
+
+    def stream_decoder(self) -> "StreamDecoder":
+        """Return a decoder that takes one id at a time and never gives half a character."""
+        return StreamDecoder(self)
+
+    def has_id(self, token_id: int) -> bool:
+        """Return whether a token has this id."""
+        try:
+            self._encoding.decode_single_token_bytes(token_id)
+        except (KeyError, OverflowError):
+            return False
+        return True
+
+    def name_of(self, token_id: int) -> str:
+        """Return a token for people to read: bytes that are no whole character stand as `\\xe4`."""
+        return self.decode([token_id], errors="backslashreplace")
+
+    def _control_id(self, name: str) -> int:
+        if name not in self.control_tokens:
+            raise UserError(f"this vocabulary has no {name}; ChatML and documents need it")
+        return self.control_tokens[name]
+
+    def _allowed(self, allowed_special: AllowedSpecial) -> set[str]:
+        if allowed_special == "all":
+            return set(self.control_tokens)
+        if isinstance(allowed_special, str):
+            raise ValueError(f'allowed_special is "all" or names, got {allowed_special!r}')
+        unknown = sorted(set(allowed_special) - set(self.control_tokens))
+        if unknown:
+            raise ValueError(f"allowed_special names {unknown[0]!r}, which is no control token")
+        return set(allowed_special)
+
+    def _parts(self, text: str, nfc: bool | None) -> list[str]:
+        compose = self.nfc if nfc is None else nfc
+        return cut_long_spaces(to_nfc(text) if compose else text)
+
+
+class StreamDecoder:
+    """Text from tokens one by one; a character split over several tokens waits for the rest.
+
+    All that `push` and `flush` return, joined, is `Tokenizer.decode` of all the ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Start with nothing held back."""
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_id: int) -> str:
+        """Take one id; return the text that is certain now, often the token's own."""
+        return self._utf8.decode(self._tokenizer.decode_bytes([token_id]))
+
+    def flush(self) -> str:
+        """Return what is still held back (an unfinished character as U+FFFD) and start anew."""
+        rest = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        return rest

@@ -1,0 +1,66 @@
+"""A vocabulary as data, and the merges that its ranks imply.
+
+In a tiktoken vocabulary the rank of a token is its id and its merge priority. Two parts merge when
+their joined bytes are a token; the lowest rank goes first. So each token longer than a byte has one
+last merge, which other tools want spelled out.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from openqwen.core.errors import UserError
+
+# code: the published Qwen pattern; digits stand alone (§2.2)
+QWEN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All that decides how text becomes ids."""
+
+    ranks: Mapping[bytes, int]
+    controls: Mapping[str, int]
+    pattern: str = QWEN_PATTERN
+    nfc: bool = False
+
+    def check(self, where: str) -> None:
+        """Raise UserError (opening with `where`) unless text can be encoded without surprises."""
+        missing = [i for i in range(256) if bytes([i]) not in self.ranks]
+        if missing:
+            raise UserError(
+                f"{where}: byte 0x{missing[0]:02x} is no token ({len(missing)} of 256 missing), "
+                "so this is no byte-level vocabulary"
+            )
+        used = dict.fromkeys(self.ranks.values())
+        for name, token_id in self.controls.items():
+            if token_id in used:
+                raise UserError(f"{where}: id {token_id} of {name} belongs to another token too")
+            used[token_id] = None
+
+
+def split_by_merges(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
+    """Return the two parts whose merge makes `token`; another number where no merge can make it."""
+    limit = ranks[token]
+    parts = [token[i : i + 1] for i in range(len(token))]
+    while len(parts) > 1:
+        joined = [ranks.get(a + b, limit) for a, b in itertools.pairwise(parts)]
+        best = min(joined)
+        if best >= limit:
+            break
+        i = joined.index(best)
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return parts
+
+
+def list_merges(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
+    """Return the merge behind every token longer than a byte, in the order of ranks.
+
+    A token that no merge can make has none here; only a piece of text equal to it becomes it.
+    """
+    ordered = sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__)
+    splits = (split_by_merges(token, ranks) for token in ordered)
+    return [(split[0], split[1]) for split in splits if len(split) == 2]

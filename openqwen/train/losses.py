@@ -1,0 +1,65 @@
+"""Cross-entropy straight from hidden states, without ever holding all logits in float32.
+
+    nll = linear_cross_entropy(hidden_ND, lm_head.weight, targets_N)    # sum over valid targets
+    (nll / num_valid_targets).backward()
+
+The vocabulary projection, the softmax and its gradient are worked out chunk by chunk while the
+chunk is in cache; the backward pass only scales what the forward pass left. Same values as
+`F.cross_entropy(hidden @ weight.T, targets, reduction="sum")` with logits in float32.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openqwen.model.likelihood import IGNORED, logit_chunks
+
+
+def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    """Return the summed negative log-likelihood of the targets, in nats.
+
+    Args:
+        hidden_ND: final hidden states, float32 or bfloat16.
+        weight_VD: the output projection, the same type as `hidden_ND`.
+        targets_N: ids; `IGNORED` bears no loss.
+
+    Returns:
+        () float32. Gradients reach `hidden_ND` and `weight_VD` in their own type; the weight's is
+        summed in float32 over the chunks first.
+    """
+    apply: Callable[[Tensor, Tensor, Tensor], Tensor] = _LinearCrossEntropy.apply
+    return apply(hidden_ND, weight_VD, targets_N)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Loss and both gradients in one pass over the rows."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden_ND = torch.empty_like(hidden_ND)
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
+        for rows in logit_chunks(len(targets_N), len(weight_VD)):
+            logits_NV = (hidden_ND[rows] @ weight_VD.T).float()
+            targets = targets_N[rows].clamp_min(0)[:, None]
+            valid_N1 = (targets_N[rows] != IGNORED)[:, None]
+            log_sum_N1 = logits_NV.logsumexp(1, keepdim=True)
+            total += ((log_sum_N1 - logits_NV.gather(1, targets)) * valid_N1).sum()
+            # softmax minus one-hot, in place: the gradient of the sum with respect to the logits
+            logits_NV.sub_(log_sum_N1).exp_()
+            logits_NV.scatter_add_(1, targets, logits_NV.new_full((1, 1), -1.0).expand_as(targets))
+            if not valid_N1.all():
+                logits_NV.mul_(valid_N1)
+            grad_logits_NV = logits_NV.to(hidden_ND.dtype)
+            torch.mm(grad_logits_NV, weight_VD, out=grad_hidden_ND[rows])
+            grad_weight_VD += grad_logits_NV.T @ hidden_ND[rows]
+        ctx.save_for_backward(grad_hidden_ND, grad_weight_VD.to(weight_VD.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
+        scale = grad.to(grad_hidden_ND.dtype)
+        return grad_hidden_ND * scale, grad_weight_VD * scale, None

@@ -1,0 +1,255 @@
+"""Pretraining: token shards in, an export directory out (§2.4).
+
+    pretrain(config, shards, tokenizer, out, seed=0, card={…})
+
+`out` becomes an export directory that chat, evaluation and other libraries read, beside
+`metrics.jsonl` (loss, speed, validations) and, while training, `checkpoints/`.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openqwen.core.log import say
+from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
+from openqwen.data.loader import TokenWindows
+from openqwen.data.shards import TokenShard, read_context_length, read_shard
+from openqwen.model.config import (
+    ModelConfig,
+    count_non_embedding_parameters,
+    count_parameters,
+    qwen_config,
+)
+from openqwen.model.decoder import Decoder, new_decoder
+from openqwen.model.formats.export import write_export
+from openqwen.model.likelihood import token_losses
+from openqwen.tokenizer.control import padded_rows
+from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.config import PretrainConfig
+from openqwen.train.loop import LoopSettings, drop_checkpoints, run_loop
+from openqwen.train.optimiser import MasterAdamW
+from openqwen.train.schedule import learning_rate_at
+from openqwen.train.step import next_token_step
+from openqwen.train.throughput import Peak, flops_per_token, measure_peak
+
+
+class PretrainTrainer:
+    """Next-token prediction on shuffled windows of the training shard."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        model: Decoder,
+        shards: Path,
+        *,
+        context_length: int,
+        seed: int,
+        dtype: torch.dtype,
+    ) -> None:
+        """Take a float32 model on its device; it computes in `dtype` from here on."""
+        self.config, self.model = config, model
+        self.context_length = context_length
+        self.device = model.lm_head.weight.device
+        self.optimiser = MasterAdamW(model, config, compute_dtype=dtype)
+        train = read_shard(shards, "train")
+        self.windows = TokenWindows(train.tokens_N, context_length=context_length, seed=seed)
+        self.validation = read_shard(shards, "validation")
+        self.token_bytes_V = torch.from_numpy(
+            np.load(shards / "token_bytes.npy", allow_pickle=False)
+        )
+        self.tokens_per_step = config.sequences_per_step * context_length
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """Take one optimiser step on the windows that belong to its number."""
+        size = self.config.sequences_per_step
+        inputs_BT, targets_BT = self.windows.batch(step * size, size)
+        learning_rate = learning_rate_at(step, self.config)
+        loss, norm = next_token_step(
+            self.model,
+            self.optimiser,
+            inputs_BT.to(self.device),
+            targets_BT.to(self.device),
+            micro_sequences=self.config.micro_sequences,
+            learning_rate=learning_rate,
+        )
+        return {"loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
+
+    def evaluate(self) -> dict[str, Any]:
+        """Return loss (nats a token) and bits a byte of each group of the validation shard."""
+        return {
+            "groups": evaluate_groups(
+                self.model,
+                self.validation,
+                self.token_bytes_V,
+                context_length=self.context_length,
+                max_tokens=self.config.evaluation_tokens,
+                batch_sequences=self.config.micro_sequences,
+            )
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Return masters and moments."""
+        return self.optimiser.state()
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take over masters and moments."""
+        self.optimiser.load_state(tensors)
+
+
+@torch.no_grad()
+def evaluate_groups(
+    model: Decoder,
+    shard: TokenShard,
+    token_bytes_V: Tensor,
+    *,
+    context_length: int,
+    max_tokens: int,
+    batch_sequences: int,
+) -> dict[str, dict[str, float]]:
+    """Score each document group's tokens, cut to windows of the context.
+
+    Bits a byte count the loss of ordinary tokens over the bytes they stand for; control tokens
+    have no bytes and are left out of that measure only.
+
+    Returns:
+        group -> {"loss": nats a token, "bits_per_byte", "tokens", "bytes"}.
+    """
+    measures = {}
+    device = model.lm_head.weight.device
+    for group in sorted({span.group for span in shard.spans}):
+        tokens_N = shard.of_group(group)[: max_tokens + 1].astype(np.int64)
+        T = min(context_length, len(tokens_N) - 1)
+        if T < 1:
+            continue
+        count = (len(tokens_N) - 1) // T
+        inputs_BT = torch.from_numpy(tokens_N[: count * T].reshape(count, T)).to(device)
+        targets_BT = torch.from_numpy(tokens_N[1 : count * T + 1].reshape(count, T)).to(device)
+        losses = [
+            token_losses(
+                model.hidden(inputs_BT[rows]).flatten(0, 1),
+                model.lm_head.weight,
+                targets_BT[rows].flatten(),
+            )
+            for rows in (slice(i, i + batch_sequences) for i in range(0, count, batch_sequences))
+        ]
+        losses_N = torch.cat(losses).double().cpu()
+        bytes_N = token_bytes_V[targets_BT.flatten().cpu()]
+        num_bytes = int(bytes_N.sum())
+        bits = float(losses_N[bytes_N > 0].sum()) / math.log(2)
+        measures[group] = {
+            "loss": round(float(losses_N.mean()), 6),
+            "bits_per_byte": round(bits / max(1, num_bytes), 6),
+            "tokens": len(losses_N),
+            "bytes": num_bytes,
+        }
+    return measures
+
+
+def pretrain(
+    config: PretrainConfig,
+    shards: Path,
+    tokenizer: Path,
+    out: Path,
+    *,
+    seed: int,
+    lineage_hash: str,
+) -> dict[str, Any]:
+    """Train from random weights and leave an export directory in `out`; resumes if killed before.
+
+    Args:
+        config: model and training settings.
+        shards: the shards stage's directory.
+        tokenizer: the tokenizer stage's directory; its files are copied into the export.
+        out: the stage's directory.
+        seed: initial weights and order of the data.
+        lineage_hash: identity of this stage, written into the export.
+
+    Returns:
+        Counts for the manifest: parameters, tokens, validation measures, speed and peak.
+    """
+    device = pick_device()
+    dtype = pick_dtype(config.dtype, device)
+    set_determinism(seed)
+    vocabulary = Tokenizer.from_file(tokenizer)
+    context_length = read_context_length(shards)
+    shape = model_config(
+        config, vocab_size=padded_rows(vocabulary.vocab_size), context_length=context_length
+    )
+    model = new_decoder(shape, seed=seed, device=device)
+    trainer = PretrainTrainer(
+        config, model, shards, context_length=context_length, seed=seed, dtype=dtype
+    )
+    peak = _announce(config, shape, trainer, dtype)
+    settings = LoopSettings(
+        num_steps=config.num_steps,
+        log_every=config.log_every_steps,
+        evaluate_every=config.evaluate_every_steps,
+        checkpoint_every=config.checkpoint_every_steps,
+        keep_checkpoints=config.keep_checkpoints,
+        flops_per_token=flops_per_token(shape, context_length),
+        peak_flops_per_s=peak.flops_per_s,
+    )
+    final = run_loop("base", trainer, settings, out)
+    write_export(
+        out,
+        model,
+        stop_ids=vocabulary.stop_ids,
+        eos_id=vocabulary.eos_id,
+        lineage_hash=lineage_hash,
+    )
+    vocabulary.save(out)
+    drop_checkpoints(out)
+    return {
+        "parameters": count_parameters(shape),
+        "non_embedding_parameters": count_non_embedding_parameters(shape),
+        "tokens": config.num_steps * trainer.tokens_per_step,
+        "context_length": context_length,
+        "epochs": round(
+            config.num_steps * config.sequences_per_step / trainer.windows.num_windows, 3
+        ),
+        "dtype": str(dtype).removeprefix("torch."),
+        "validation": final["groups"],
+        "flops_per_token": settings.flops_per_token,
+        "peak_flops_per_s": round(peak.flops_per_s),
+        "best_flops_per_s": round(peak.best_flops_per_s),
+        "best_shape": list(peak.best_shape),
+    }
+
+
+def model_config(config: PretrainConfig, *, vocab_size: int, context_length: int) -> ModelConfig:
+    """Return the decoder's full configuration; `vocab_size` in rows, padded."""
+    shape = config.model
+    plain = qwen_config(
+        hidden_size=shape.hidden_size,
+        num_attention_heads=shape.num_attention_heads,
+        num_hidden_layers=shape.num_hidden_layers,
+        vocab_size=vocab_size,
+        train_length=context_length,
+    )
+    return plain.model_copy(
+        update={"rope_theta": shape.rope_theta, "rms_norm_eps": shape.rms_norm_eps}
+    )
+
+
+def _announce(
+    config: PretrainConfig, shape: ModelConfig, trainer: PretrainTrainer, dtype: torch.dtype
+) -> Peak:
+    """Measure the peak and say what is about to be trained, on what, for how long."""
+    peak = measure_peak(
+        shape, num_tokens=config.micro_sequences * trainer.context_length, dtype=dtype
+    )
+    say(
+        f"base          {count_parameters(shape):,} parameters "
+        f"({count_non_embedding_parameters(shape):,} outside the embeddings), "
+        f"{config.num_steps:,} steps of {trainer.tokens_per_step:,} tokens, "
+        f"{str(dtype).removeprefix('torch.')} with float32 masters, {trainer.device}"
+    )
+    say(
+        f"base          matrix products reach {peak.flops_per_s / 1e12:.2f} TFLOP/s here "
+        f"(best shape {peak.best_flops_per_s / 1e12:.2f})"
+    )
+    return peak
