@@ -10,7 +10,6 @@ written in batches and appear only when whole.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path
 
 BATCH_ROWS = 1024
+BATCH_SIZE = 64_000_000  # bytes and characters in a batch, give or take one row
 
 Message = dict[str, str]  # {"role": ..., "content": ...}
 
@@ -140,8 +140,11 @@ def read_rows(path: Path, schema: pa.Schema) -> Iterator[dict[str, object]]:
             missing = [name for name in schema.names if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"{path} has no column {', '.join(missing)}")
-            for batch in file.iter_batches(BATCH_ROWS, columns=schema.names):
-                yield from batch.to_pylist()
+            for group in range(file.num_row_groups):  # batches would span several
+                for batch in file.iter_batches(
+                    BATCH_ROWS, row_groups=[group], columns=schema.names
+                ):
+                    yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} can't be read as Parquet: {error}") from None
 
@@ -153,14 +156,27 @@ def _document_row(document: Document) -> dict[str, object]:
     return row
 
 
+def _batches(rows: Iterable[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
+    """Yield rows in lists, bounded by their number and by their texts' size: memory stays small."""
+    batch: list[dict[str, object]] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
+        if len(batch) == BATCH_ROWS or size >= BATCH_SIZE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def _write_rows(path: Path, rows: Iterable[dict[str, object]], schema: pa.Schema) -> int:
     count = 0
-    remaining = iter(rows)
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
-        while batch := list(islice(remaining, BATCH_ROWS)):
+        for batch in _batches(rows):
             writer.write_table(pa.Table.from_pylist(batch, schema))
             count += len(batch)
     return count

@@ -3,42 +3,50 @@
     main_text("<nav>Home</nav><h1>Sums</h1><p>Add them.</p><pre>1 + 1</pre>")
     # "Sums\n\nAdd them.\n\n```\n1 + 1\n```"
 
-resiliparse parses and lays out; what is content is decided here, since its own main-content mode loses
-headings, short words between links and whole lists (seen on Debian's manuals).
+resiliparse parses and lays out; what is content is decided here, since its own main-content mode
+loses headings, short words between links and whole lists (seen on Debian's manuals).
 """
 
 import re
+import textwrap
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import ElementNode, HTMLTree
+from resiliparse.parse.html import ElementNode, HTMLTree, NodeType
 
 ALWAYS_REMOVED = (
-    "script, style, noscript, template, iframe, object, svg, canvas, math annotation, button, select, "
-    "input, textarea, label, nav, dialog, menu, [hidden], [aria-hidden=true], [role=navigation], "
-    "[role=search], [role=banner], [role=contentinfo], [role=menu], [role=menubar], [role=dialog]"
+    "script, style, noscript, template, iframe, object, svg, canvas, math annotation, button, "
+    "select, input, textarea, label, nav, dialog, menu, [hidden], [aria-hidden=true], "
+    "[role=navigation], [role=search], [role=banner], [role=contentinfo], [role=menu], "
+    "[role=menubar], [role=dialog]"
 )
 FURNITURE_TAGS = ("header", "footer", "form", "aside")
-MAYBE_FURNITURE = ", ".join(
-    (*FURNITURE_TAGS, *(f"{t}[class], {t}[id]" for t in "div ul ol dl p table section td".split()))
+MAYBE_FURNITURE = (
+    "header, footer, form, aside, div[class], div[id], ul[class], ul[id], ol[class], ol[id], "
+    "dl[class], dl[id], p[class], p[id], table[class], table[id], section[class], section[id], "
+    "td[class], td[id]"
 )
 # parts of a class or an id that name furniture, and those that name content whatever else they say
 FURNITURE_NAMES = frozenset(
-    "nav navbar navheader navfooter navigation navlinks breadcrumb breadcrumbs sidebar sphinxsidebar toc "
-    "toctree tableofcontents menu footer banner pagination pager share sharing social cookie cookies "
-    "advert advertisement ads newsletter subscribe related relatedtopics skiplink skip editsection "
-    "mw-editsection printfooter catlinks noprint searchbox debug".split()
+    {
+        *("nav", "navbar", "navheader", "navfooter", "navigation", "navlinks", "menu", "sidebar"),
+        *("breadcrumb", "breadcrumbs", "sphinxsidebar", "toc", "toctree", "tableofcontents"),
+        *("footer", "banner", "pagination", "pager", "share", "sharing", "social", "cookie"),
+        *("cookies", "advert", "advertisement", "ads", "newsletter", "subscribe", "related"),
+        *("relatedtopics", "skiplink", "skip", "editsection", "printfooter", "catlinks"),
+        *("noprint", "searchbox", "debug"),
+    }
 )
 CONTENT_NAMES = frozenset({"note", "footnote", "footnotes", "admonition", "warning", "tip"})
 CONTENT_ROOTS = "main, [role=main], article, [itemprop=articleBody], #content, #mw-content-text"
-LINK_BLOCKS = frozenset(
-    "ul ol dl table tbody tr div section p td dd aside blockquote h1 h2 h3 h4 h5 h6".split()
-)
+LIST_BLOCKS = ("ul", "ol", "dl", "table", "tbody", "tr", "h1", "h2", "h3", "h4", "h5", "h6")
+OTHER_BLOCKS = ("div", "section", "p", "td", "li", "dd", "aside", "blockquote", "center")
 PERMALINK_TEXTS = frozenset({"", "¶", "§", "#", "🔗", "permalink", "[edit]", "edit"})
 
 MAX_FURNITURE_SHARE = 0.3  # a larger part of the page is content whatever its name
 MIN_ROOT_SHARE = 0.4  # of the page's text, for an element to count as the content's root
 MAX_LINKED_SHARE = 0.75  # of a block's text inside links; above it the block is a menu
-MIN_MENU_LINKS = 3
+MIN_MENU_LINKS = 4
+MAX_MENU_PROSE = 60  # characters outside links, above which a block is not all menu
 MAX_WHOLE_PRE_SHARE = 0.9  # a page that is one <pre> is plain text, not code
 
 _SPACES = re.compile(r"\s+")
@@ -64,6 +72,7 @@ def main_text(html: str) -> str:
     body = tree.body
     if body is None:
         return ""
+    _show_defaults(body)
     for element in _find(body, ALWAYS_REMOVED):
         element.remove()
     _remove_furniture(body)
@@ -79,6 +88,21 @@ def main_text(html: str) -> str:
 def _length(text: str | None) -> int:
     """Return the number of characters that are not white space."""
     return len("".join((text or "").split()))
+
+
+def _show_defaults(body: ElementNode) -> None:
+    """Unhide the last of alternatives that are all hidden until a script picks one."""
+    for element in _find(body, "span[hidden]:last-child"):
+        parent = element.parent_element
+        siblings = parent.children[:] if parent is not None else ()
+        if all(s.hasattr("hidden") for s in siblings) and not _own_text(parent):
+            element.delattr("hidden")
+
+
+def _own_text(element: ElementNode | None) -> str:
+    """Return the text that stands directly in an element, outside its children."""
+    nodes = element.child_nodes[:] if element is not None else ()
+    return "".join(node.text or "" for node in nodes if node.type == NodeType.TEXT).strip()
 
 
 def _remove_furniture(body: ElementNode) -> None:
@@ -105,6 +129,8 @@ def _is_named_furniture(element: ElementNode) -> bool:
 def _holds_content(element: ElementNode, total: int) -> bool:
     if element.query_selector("h1, main, article, [role=main]") is not None:
         return True
+    if element.tag in ("header", "footer"):
+        return False
     own = _length(element.text)
     return own > MAX_FURNITURE_SHARE * total and _linked(element) < 0.5 * own
 
@@ -113,17 +139,23 @@ def _linked(element: ElementNode) -> int:
     return sum(_length(anchor.text) for anchor in _find(element, "a[href]"))
 
 
-def _remove_menus(element: ElementNode) -> None:
-    """Remove blocks below `element` whose text is nearly all links."""
-    for child in element.children[:]:
-        links = _find(child, "a[href]")
-        if len(links) < MIN_MENU_LINKS:
+def _remove_menus(body: ElementNode) -> None:
+    """Remove lists, tables and small blocks whose text is nearly all links."""
+    waiting = [(child, MIN_MENU_LINKS) for child in body.children[:]]
+    while waiting:
+        element, min_links = waiting.pop()
+        links = _find(element, "a[href]")
+        if len(links) < min_links:
             continue
-        linked = sum(_length(link.text) for link in links)
-        if child.tag in LINK_BLOCKS and linked > MAX_LINKED_SHARE * _length(child.text):
-            child.remove()
-        else:
-            _remove_menus(child)
+        linked, total = sum(_length(link.text) for link in links), _length(element.text)
+        if linked <= MAX_LINKED_SHARE * total:
+            waiting += [(child, min_links) for child in element.children[:]]
+        elif element.tag in LIST_BLOCKS or (
+            element.tag in OTHER_BLOCKS and total - linked < MAX_MENU_PROSE
+        ):
+            element.remove()
+        else:  # a menu with some prose in it: every block of links goes, the prose stays
+            waiting += [(child, 1) for child in element.children[:]]
 
 
 def _select_root(body: ElementNode) -> None:
@@ -136,12 +168,12 @@ def _select_root(body: ElementNode) -> None:
 
 
 def _set_aside_code(tree: HTMLTree, body: ElementNode, kept: list[str]) -> None:
-    """Replace each <pre> by a placeholder; its text goes to `kept`, fenced, every space as it was."""
+    """Replace each <pre> by a placeholder; its text goes to `kept`, fenced."""
     total = _length(body.text)
     for element in _find(body, "pre"):
         if element.parent is None:
             continue
-        text = (element.text or "").strip("\n").rstrip()
+        text = textwrap.dedent(element.text or "").strip("\n").rstrip()
         if not text:
             element.remove()
             continue
@@ -210,5 +242,4 @@ def _restore(text: str, kept: list[str]) -> str:
 
 def _find(element: ElementNode, selector: str) -> list[ElementNode]:
     """Return matches as a list: the live collection runs the whole query again for each item."""
-    found: list[ElementNode] = element.query_selector_all(selector)[:]
-    return found
+    return list(element.query_selector_all(selector)[:])

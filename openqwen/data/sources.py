@@ -6,15 +6,13 @@
 Same archives or files in, same bytes out.
 """
 
-import gzip
-import hashlib
-import json
 import platform
 import re
 import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,10 @@ from openqwen.core import fetch
 from openqwen.core.archives import unpack_archive
 from openqwen.core.documents import Page, write_pages
 from openqwen.core.errors import UserError
-from openqwen.core.files import atomic_path, empty_directory, list_files, sha256_file, write_json
+from openqwen.core.files import empty_directory, list_files, sha256_file, sha256_text, write_json
 from openqwen.core.log import format_bytes, say
-from openqwen.data.catalogue import BENCHMARKS, SOURCES, WITHOUT_APT, Benchmark, Source
+from openqwen.data.benchmark_texts import write_benchmark
+from openqwen.data.catalogue import BENCHMARKS, SOURCES, WITHOUT_APT, Source
 from openqwen.data.origin import Origin, SetAside
 from openqwen.data.readers import KNOWN_KINDS, read_files, read_path
 from openqwen.data.rows import HTML, MESSAGES, PYTHON, TEXT
@@ -32,19 +31,25 @@ from openqwen.data.sources_config import SourcesConfig
 
 OWN_FILES = "give your own files with --set sources.paths=[…]"
 UNITS = {HTML: "pages", TEXT: "texts", PYTHON: "files", MESSAGES: "conversations"}
-# of the standard library: other people's packages, and tests
+# folders of the standard library that hold other people's packages, or tests
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
 @dataclass
 class Gathered:
-    """What one source turned out to hold: its facts for sources.json, and its counts."""
+    """What a source turned out to hold; sizes in bytes of raw content."""
 
     facts: dict[str, Any]
-    files: int
-    set_aside: SetAside = field(default_factory=SetAside)
+    files: int = 0
     pages: int = 0
     bytes: int = 0
+    licences: set[str] = field(default_factory=set)
+    set_aside: SetAside = field(default_factory=SetAside)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the source's entry in sources.json."""
+        counts = {"files": self.files, "pages": self.pages, "bytes": self.bytes}
+        return self.facts | counts | {"set_aside": self.set_aside.as_json()}
 
 
 def gather_sources(config: SourcesConfig, out: Path) -> dict[str, Any]:
@@ -55,33 +60,45 @@ def gather_sources(config: SourcesConfig, out: Path) -> dict[str, Any]:
         out: the stage's directory; `pages/` and `benchmarks/` in it are made anew.
 
     Returns:
-        Counts: pages and bytes by source, rows by benchmark, sources left out.
+        Counts: pages and bytes by source, rows by benchmark, and the sources left out.
 
     Raises:
         UserError: one line when a package can't be fetched, a path doesn't exist or holds no page.
     """
     empty_directory(out / "pages")
     empty_directory(out / "benchmarks")
-    benchmarks = {name: _write_benchmark(BENCHMARKS[name], config, out) for name in config.benchmarks}
+    benchmarks = _write_benchmarks(config, out)
     left_out: dict[str, str] = {}
     if config.paths:
         sources = _gather_paths(config, out)
     else:
         sources = _gather_catalogue(config, out, left_out)
-    write_json(
-        out / "sources.json",
-        {
-            "sources": {name: _as_json(gathered) for name, gathered in sources.items()},
-            "benchmarks": benchmarks,
-            "left_out": left_out,
-        },
-    )
+    facts = {
+        "sources": {name: gathered.as_json() for name, gathered in sources.items()},
+        "benchmarks": benchmarks,
+        "left_out": left_out,
+    }
+    write_json(out / "sources.json", facts)
     return {
         "pages": {name: gathered.pages for name, gathered in sources.items()},
         "bytes": {name: gathered.bytes for name, gathered in sources.items()},
-        "benchmarks": {name: facts["rows"] for name, facts in benchmarks.items()},
+        "benchmarks": {name: known["rows"] for name, known in benchmarks.items()},
         "left_out": sorted(left_out),
     }
+
+
+def _write_benchmarks(config: SourcesConfig, out: Path) -> dict[str, dict[str, Any]]:
+    """Write the benchmarks' texts; without network they can be done without, but only by choice."""
+    written = {}
+    for name in config.benchmarks:
+        try:
+            written[name] = write_benchmark(BENCHMARKS[name], out / "benchmarks" / f"{name}.jsonl")
+        except UserError as error:
+            without = "sources.benchmarks=[] to go without decontamination"
+            if config.paths:
+                raise UserError(f"{error}, or set {without}") from None
+            raise UserError(f"{error}, or {OWN_FILES} and {without}") from None
+    return written
 
 
 def _gather_catalogue(
@@ -94,106 +111,163 @@ def _gather_catalogue(
             gathered[source.name] = _gather_source(source, config, out)
         except fetch.UnknownPackageError as error:
             left_out[source.name] = str(error)
-            _say(source.name, "left out: this system's release has no such package")
+            say(f"{'sources':<14}{source.name:<26}left out: apt-get knows no such package here")
         except UserError as error:
             raise UserError(f"{error}, or {OWN_FILES}") from None
     if not gathered:
-        raise UserError(f"none of sources.names can be had here; {OWN_FILES}")
+        raise UserError(f"none of sources.names can be had on this system; {OWN_FILES}")
     return gathered
 
 
 def _available(config: SourcesConfig, left_out: dict[str, str]) -> list[Source]:
-    """Return the sources to fetch; say what is missing where there is no apt."""
+    """Return the sources to fetch; without apt, say what is missing."""
     chosen = [SOURCES[name] for name in config.names]
-    manuals = [source for source in chosen if source.registry == "debian"]
+    manuals = [source.name for source in chosen if source.registry == "debian"]
     if not manuals or fetch.apt_is_available():
         return chosen
-    left_out |= {source.name: "no apt-get on this system" for source in manuals}
+    left_out.update(dict.fromkeys(manuals, "no apt-get on this system"))
     kept = [source for source in chosen if source.registry != "debian"]
     kept += [SOURCES[name] for name in WITHOUT_APT if name not in config.names]
-    say(f"{'sources':<14}no apt-get here: {', '.join(left_out)} are left out, {_chinese_from(kept)}")
+    chinese = [source.name for source in kept if "zh" in source.languages]
+    rest = f"Chinese comes from {', '.join(chinese)} alone" if chinese else "there is no Chinese"
+    say(f"{'sources':<14}no apt-get here: {len(manuals)} of Debian's manuals left out; {rest}")
     return kept
 
 
-def _chinese_from(sources: list[Source]) -> str:
-    """Return where Chinese text comes from, for the line about missing sources."""
-    names = [source.name for source in sources if "zh" in source.languages]
-    if not names:
-        return "and with them all Chinese"
-    only = all(SOURCES[name].media == MESSAGES for name in names)
-    kind = "the instruction data alone" if only else "other sources"
-    return f"Chinese then comes from {kind} ({', '.join(names)})"
-
-
 def _gather_source(source: Source, config: SourcesConfig, out: Path) -> Gathered:
-    """Fetch one catalogue source and write its pages."""
-    facts: dict[str, Any] = {
-        "about": source.about,
-        "registry": source.registry,
-        "package": source.package,
-        "version": source.version,
-        "sha256": "",
-        "licence": source.licence,
-        "non_commercial": source.non_commercial,
-        "languages": list(source.languages),
-    }
+    """Fetch one source of the catalogue and write its pages."""
     if source.registry == "python":
         root = Path(sysconfig.get_path("stdlib"))
-        files = _library_files(root)
-        facts |= {"version": platform.python_version(), "sha256": _tree_hash(files, root)}
-        return _write_source(source, Gathered(facts, len(files)), files, root, config, out)
+        files = library_files(root)
+        facts = _facts(source, platform.python_version(), _files_hash(files, root))
+        return _write_source(source, facts, files, root, config, out)
     if source.registry == "debian":
-        archive, facts["version"], facts["sha256"] = fetch.fetch_debian(source.package)
+        archive, version, sha256 = fetch.fetch_debian(source.package)
     else:
-        archive = fetch.fetch_pinned(source.package, source.version)
-        facts["sha256"] = sha256_file(archive)
+        archive, version = fetch.fetch_pinned(source.package, source.version), source.version
+        sha256 = sha256_file(archive)
     with tempfile.TemporaryDirectory(prefix="unpacked-", dir=out) as folder:
         root = Path(folder)
         unpack_archive(archive, root, source.files)
         files = list_files(root)
         if not files:
-            raise UserError(f"{archive} has no file {' or '.join(source.files)}; has it changed?")
-        return _write_source(source, Gathered(facts, len(files)), files, root, config, out)
+            raise UserError(f"{archive} holds no {' or '.join(source.files)}; fetch it anew")
+        facts = _facts(source, version, sha256)
+        return _write_source(source, facts, files, root, config, out)
+
+
+def _facts(source: Source, version: str, sha256: str) -> dict[str, Any]:
+    return {
+        "about": source.about,
+        "registry": source.registry,
+        "package": source.package,
+        "version": version,
+        "sha256": sha256,
+        "licence": source.licence,
+        "non_commercial": source.non_commercial,
+        "languages": list(source.languages),
+    }
 
 
 def _write_source(
     source: Source,
-    gathered: Gathered,
+    facts: dict[str, Any],
     files: list[Path],
     root: Path,
     config: SourcesConfig,
     out: Path,
 ) -> Gathered:
-    """Write the pages of a source's files and say what came of it."""
+    """Write the pages in a source's files and say what came of it."""
+    gathered = Gathered(facts, files=len(files))
     origin = Origin(source.name, source.licence, config.max_page_bytes, gathered.set_aside)
-    pages = _limited(read_files(files, root, origin), config.max_pages_per_source)
-    write_pages(out / "pages" / f"{source.name}.parquet", _counted(pages, gathered))
-    _say_gathered(source.name, gathered, UNITS[source.media])
+    pages = _counted(_limited(read_files(files, root, origin), config), gathered)
+    write_pages(out / "pages" / f"{source.name}.parquet", pages)
+    _say_source(source.name, gathered, UNITS[source.media], source.licence, facts["version"])
     return gathered
 
 
 def _gather_paths(config: SourcesConfig, out: Path) -> dict[str, Gathered]:
-    """Read the user's files, a Parquet file for each path; count by the source that rows name."""
-    by_source: dict[str, Gathered] = {}
+    """Read the user's files, one Parquet file a path; rows that name a source count under it."""
+    sources: dict[str, Gathered] = {}
     names: list[str] = []
     for given in config.paths:
         path = Path(given).expanduser()
-        name = _new_name(path, names)
-        names.append(name)
-        set_aside = SetAside()
-        read = read_path(
-            path, source=name, licence=config.licence, config=config, set_aside=set_aside
+        names.append(_new_name(path, names))
+        total = Gathered({}, files=len(list_files(path)) if path.is_dir() else 1)
+        pages = read_path(
+            path, source=names[-1], licence=config.licence, config=config, set_aside=total.set_aside
         )
-        files = len(list_files(path)) if path.is_dir() else 1
-        own = Gathered(_path_facts(given, config.licence), files, set_aside)
-        pages = _limited(read, config.max_pages_per_source)
-        write_pages(
-            out / "pages" / f"{name}.parquet", _counted_by_source(pages, name, own, by_source)
-        )
-        if own.pages == 0:
+        counted = _counted(_limited(pages, config), total, sources)
+        if not write_pages(out / "pages" / f"{names[-1]}.parquet", counted):
             raise UserError(
-                f"sources.paths holds {given}, which has no page that can be read "
-                f"({set_aside.summary() or 'it is empty'}; known: {' '.join(KNOWN_KINDS)}, also .gz)"
+                f"sources.paths holds {given}, where no page can be read "
+                f"({total.set_aside.summary() or 'no file'}; known are {' '.join(KNOWN_KINDS)}, "
+                "also with .gz)"
             )
-        _say_gathered(name, own, "pages")
-    return by_source
+        _say_source(names[-1], total, "pages", config.licence, "")
+        entry = sources.setdefault(names[-1], Gathered({}))
+        entry.facts["path"] = given
+        entry.files, entry.set_aside = total.files, total.set_aside
+    for name, entry in sources.items():
+        licences = sorted(entry.licences) or [config.licence]
+        entry.facts |= dict.fromkeys(("registry", "package", "version", "sha256"), "") | {
+            "about": "own files" if name in names else "rows of own files",
+            "licence": "; ".join(licences),
+            "non_commercial": any("-NC" in licence.upper() for licence in licences),
+        }
+    return sources
+
+
+def library_files(root: Path) -> list[Path]:
+    """Return the standard library's modules below `root`, sorted, without tests and packages."""
+    found: list[Path] = []
+    for entry in sorted(root.iterdir()):
+        if entry.name not in NOT_LIBRARY:
+            found += list_files(entry) if entry.is_dir() else [entry]
+    return [
+        path
+        for path in found
+        if path.suffix == ".py" and not NOT_LIBRARY & set(path.relative_to(root).parts)
+    ]
+
+
+def _counted(
+    pages: Iterator[Page], total: Gathered, by_source: dict[str, Gathered] | None = None
+) -> Iterator[Page]:
+    """Pass pages on; count them in the total and under the source that each one names."""
+    for page in pages:
+        counters = [total]
+        if by_source is not None:
+            counters.append(by_source.setdefault(page.source, Gathered({})))
+        for counter in counters:
+            counter.pages += 1
+            counter.bytes += len(page.content)
+            counter.licences.add(page.licence)
+        yield page
+
+
+def _limited(pages: Iterator[Page], config: SourcesConfig) -> Iterator[Page]:
+    return islice(pages, config.max_pages_per_source or None)
+
+
+def _new_name(path: Path, taken: list[str]) -> str:
+    """Return a source name made from a path: its last part without the kind, numbered if taken."""
+    name = path.resolve().name
+    for suffix in (".gz", *KNOWN_KINDS):
+        name = name if path.is_dir() else name.removesuffix(suffix)
+    name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "files"
+    numbered = (f"{name}-{number}" if number > 1 else name for number in count(1))
+    return next(candidate for candidate in numbered if candidate not in taken)
+
+
+def _files_hash(files: list[Path], root: Path) -> str:
+    """Return one sha256 for files and their names."""
+    lines = [f"{sha256_file(path)}  {path.relative_to(root).as_posix()}\n" for path in files]
+    return sha256_text("".join(lines))
+
+
+def _say_source(name: str, gathered: Gathered, unit: str, licence: str, version: str) -> None:
+    """Print a source's line: how much, under what licence, which version, what was set aside."""
+    amount = f"{gathered.pages:>7,} {unit:<14}{format_bytes(gathered.bytes):>9}"
+    parts = [amount, f"{licence.split(' (')[0]:<14}", version, gathered.set_aside.summary()]
+    say(f"{'sources':<14}{name:<26}" + "   ".join(part for part in parts if part))

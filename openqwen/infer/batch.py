@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from openqwen.infer.request import Request
-from openqwen.infer.session import check_ids
 from openqwen.model.decoder import Decoder
 from openqwen.model.kv_cache import KVCache
 from openqwen.model.long_context import LongContext
@@ -21,8 +20,6 @@ from openqwen.model.long_context import LongContext
 def complete(model: Decoder, requests: Sequence[Request], long_context: LongContext) -> None:
     """Carry every request to its end."""
     device = model.lm_head.weight.device
-    for request in requests:
-        check_ids(request.prompt_ids, model.config.vocab_size)
     lengths = [len(request.prompt_ids) for request in requests]
     cache = KVCache(model.config, prompt_lengths=lengths, long_context=long_context)
     ids_BT = pad_right([request.prompt_ids for request in requests]).to(device)

@@ -114,7 +114,7 @@ class Chat:
         except StopIteration as end:
             self._write("\n")
             if end.value.finish_reason == "length":
-                self._remark(f"cut after {end.value.num_new_tokens:,} tokens")
+                self._remark(f"cut after {_count(end.value.num_new_tokens, 'token')}")
         except KeyboardInterrupt:
             self._write("\n")
             self._remark("stopped")
@@ -130,9 +130,9 @@ class Chat:
             dropped += 1
             ids = self._render(user)
         if dropped:
-            turns = "turn" if dropped == 1 else f"{dropped:,} turns"
             self._remark(
-                f"left out the oldest {turns}: the context holds {self.lm.context:,} tokens"
+                f"left out {_count(dropped, 'turn')} at the beginning: "
+                f"the context holds {self.lm.context:,} tokens"
             )
         if len(ids) >= self.lm.context:
             self._remark(
@@ -154,3 +154,7 @@ class Chat:
     def _write(self, text: str) -> None:
         self._stdout.write(text)
         self._stdout.flush()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -21,7 +21,7 @@ class Sampling(Config):
         0.0, "keep tokens with at least this share of the likeliest one's probability", ge=0, le=1
     )
     repetition_penalty: float = setting(
-        1.0, "above 1 makes tokens of the prompt and the reply less likely", gt=0
+        1.0, "above 1 makes tokens of the prompt and the reply less likely", ge=0.1, le=10
     )
     seed: int = setting(0, "seed of the draws; prompt i of a list draws with seed + i", ge=0)
     stop: tuple[str, ...] = setting(

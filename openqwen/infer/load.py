@@ -114,6 +114,7 @@ class LanguageModel:
 
         Raises:
             UserError: if text needs a tokenizer and there is none, or there are no ids.
+            ValueError: if an id is outside the vocabulary.
         """
         if isinstance(prompt, str):
             tokenizer = self._need_tokenizer()
@@ -124,6 +125,7 @@ class LanguageModel:
         ids = _plain_ids(prompt)
         if not ids:
             raise UserError("the prompt has no token")
+        check_ids(ids, self.config.vocab_size)
         return ids
 
     def generate(self, prompts: Sequence[Prompt], **sampling: Any) -> list[Result]:

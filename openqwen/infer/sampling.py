@@ -13,6 +13,7 @@ from openqwen.infer.config import Sampling
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 UNTRAINED_PREFIX = "<|extra_"
+LEAST_TEMPERATURE = 1e-6
 
 
 def allowed_rows(vocab_size: int, tokenizer: Tokenizer | None) -> Tensor:
@@ -53,7 +54,9 @@ def pick(
         scores_V = penalise(scores_V, seen_V, sampling.repetition_penalty)
     if sampling.greedy or sampling.temperature == 0:
         return int(scores_V.argmax())
-    probs_V = torch.softmax(scores_V / sampling.temperature, dim=-1)
+    # from the maximum down, so that a small temperature underflows to greedy and not to NaN
+    scores_V = (scores_V - scores_V.max()) / max(sampling.temperature, LEAST_TEMPERATURE)
+    probs_V = torch.softmax(scores_V, dim=-1)
     probs_V = keep_top_k(probs_V, sampling.top_k)
     probs_V = keep_min_p(probs_V, sampling.min_p)
     probs_V = keep_top_p(probs_V, sampling.top_p)

@@ -30,6 +30,7 @@ MEASURED_BYTES = 32_000_000  # of text, at most, for each table of compression.j
 COMPRESSION_FILE = "compression.json"
 
 _BUFFER_TEXTS = 256  # the trainer holds this many texts at once
+_PIECE_CHARACTERS = 4_096  # what an even sample takes or leaves
 _CHECKED_TEXTS = 200  # make the round trip after training
 _LONG_RUN = re.compile(
     "|".join(f"{kind}{{{MAX_TOKEN_CHARACTERS}}}" for kind in (r"[^\W\d_]", r"\s", r"(?:[^\w\s]|_)"))
@@ -76,7 +77,7 @@ def train_tokenizer(
     """Train on a Parquet file of documents, check the result and save it into `out`.
 
     A document counts as often as its `epochs` say; of a conversation the messages' contents count.
-    Where the text is more than `max_train_bytes`, an even sample of the documents is taken.
+    Where the text is more than `max_train_bytes`, an even sample of it is taken.
     `compression.json` tells bytes a token by group: of documents trained on, and of those held out.
 
     Args:
@@ -98,7 +99,7 @@ def train_tokenizer(
     def texts() -> Iterator[str]:
         total = min(counts["bytes"], config.max_train_bytes)
         progress = Progress("tokenizer read", total=total, unit="bytes")
-        for text in _texts(documents, keep, share):
+        for text in training_texts(documents, keep, share):
             left = config.max_train_bytes - trained["train_bytes"]
             if not left:
                 break
@@ -111,7 +112,7 @@ def train_tokenizer(
         progress.close()
 
     tokenizer = Tokenizer(train_ranks(texts(), config.num_ranks))
-    _check(tokenizer, itertools.islice(_texts(documents, keep, share), _CHECKED_TEXTS))
+    _check(tokenizer, itertools.islice(training_texts(documents, keep, share), _CHECKED_TEXTS))
     tokenizer.save(out)
     write_json(out / COMPRESSION_FILE, _compression(tokenizer, documents, keep, counts))
     return counts | trained | {"num_ranks": tokenizer.num_ranks, "vocab_size": tokenizer.vocab_size}
@@ -128,22 +129,33 @@ def _count(documents: Path, keep: Keep | None) -> dict[str, int]:
     return counts
 
 
-def _texts(documents: Path, keep: Keep | None, share: float) -> Iterator[str]:
-    """Yield the texts of the kept documents, copies apart; below a share of 1 an even sample.
+def training_texts(documents: Path, keep: Keep | None, share: float) -> Iterator[str]:
+    """Yield the texts to learn from: of the kept documents, copies apart, all or an even sample.
 
-    What is taken follows `share` of the bytes passed so far, so every part of the mixture keeps its
-    weight; a threshold drawn from the document's name keeps a regular order from favouring a kind.
+    A sample is of pieces of 4,096 characters. What is taken follows `share` of the bytes passed so
+    far, so every part of the mixture keeps its weight; a threshold drawn from a piece's name keeps
+    a regular order from favouring one kind.
+
+    Args:
+        documents: a Parquet file of documents.
+        keep: says which documents count; None for all.
+        share: of the bytes, from 0 to 1.
     """
     seen = taken = 0
     for document in read_documents(documents):
         if keep is not None and not keep(document):
             continue
-        size = _size(document)
-        for copy in range(document.epochs):
-            seen += size
-            if share == 1 or share * seen - taken >= size * _place(f"{document.id} {copy}"):
-                taken += size
-                yield from texts_of(document)
+        for copy, text in itertools.product(range(document.epochs), texts_of(document)):
+            if share == 1:
+                yield text
+                continue
+            for start in range(0, len(text), _PIECE_CHARACTERS):
+                piece = text[start : start + _PIECE_CHARACTERS]
+                size = len(piece.encode("utf-8", "replace"))
+                seen += size
+                if share * seen - taken >= size * _place(f"{document.id} {copy} {start}"):
+                    taken += size
+                    yield piece
 
 
 def _size(document: Document) -> int:

@@ -6,7 +6,6 @@
 `metrics.jsonl` (loss, speed, validations) and, while training, `checkpoints/`.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from openqwen.core.log import say
 from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.data.loader import TokenWindows
-from openqwen.data.shards import TokenShard, read_context_length, read_shard
+from openqwen.data.shards import read_context_length, read_shard
 from openqwen.model.config import (
     ModelConfig,
     count_non_embedding_parameters,
@@ -26,7 +25,6 @@ from openqwen.model.config import (
 )
 from openqwen.model.decoder import Decoder, new_decoder
 from openqwen.model.formats.export import write_export
-from openqwen.model.likelihood import token_losses
 from openqwen.tokenizer.control import padded_rows
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.config import PretrainConfig
@@ -35,6 +33,7 @@ from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.schedule import learning_rate_at
 from openqwen.train.step import next_token_step
 from openqwen.train.throughput import Peak, flops_per_token, measure_peak
+from openqwen.train.validation import evaluate_groups
 
 
 class PretrainTrainer:
@@ -100,55 +99,6 @@ class PretrainTrainer:
         self.optimiser.load_state(tensors)
 
 
-@torch.no_grad()
-def evaluate_groups(
-    model: Decoder,
-    shard: TokenShard,
-    token_bytes_V: Tensor,
-    *,
-    context_length: int,
-    max_tokens: int,
-    batch_sequences: int,
-) -> dict[str, dict[str, float]]:
-    """Score each document group's tokens, cut to windows of the context.
-
-    Bits a byte count the loss of ordinary tokens over the bytes they stand for; control tokens
-    have no bytes and are left out of that measure only.
-
-    Returns:
-        group -> {"loss": nats a token, "bits_per_byte", "tokens", "bytes"}.
-    """
-    measures = {}
-    device = model.lm_head.weight.device
-    for group in sorted({span.group for span in shard.spans}):
-        tokens_N = shard.of_group(group)[: max_tokens + 1].astype(np.int64)
-        T = min(context_length, len(tokens_N) - 1)
-        if T < 1:
-            continue
-        count = (len(tokens_N) - 1) // T
-        inputs_BT = torch.from_numpy(tokens_N[: count * T].reshape(count, T)).to(device)
-        targets_BT = torch.from_numpy(tokens_N[1 : count * T + 1].reshape(count, T)).to(device)
-        losses = [
-            token_losses(
-                model.hidden(inputs_BT[rows]).flatten(0, 1),
-                model.lm_head.weight,
-                targets_BT[rows].flatten(),
-            )
-            for rows in (slice(i, i + batch_sequences) for i in range(0, count, batch_sequences))
-        ]
-        losses_N = torch.cat(losses).double().cpu()
-        bytes_N = token_bytes_V[targets_BT.flatten().cpu()]
-        num_bytes = int(bytes_N.sum())
-        bits = float(losses_N[bytes_N > 0].sum()) / math.log(2)
-        measures[group] = {
-            "loss": round(float(losses_N.mean()), 6),
-            "bits_per_byte": round(bits / max(1, num_bytes), 6),
-            "tokens": len(losses_N),
-            "bytes": num_bytes,
-        }
-    return measures
-
-
 def pretrain(
     config: PretrainConfig,
     shards: Path,
@@ -203,20 +153,31 @@ def pretrain(
     )
     vocabulary.save(out)
     drop_checkpoints(out)
-    return {
-        "parameters": count_parameters(shape),
-        "non_embedding_parameters": count_non_embedding_parameters(shape),
-        "tokens": config.num_steps * trainer.tokens_per_step,
-        "context_length": context_length,
-        "epochs": round(
-            config.num_steps * config.sequences_per_step / trainer.windows.num_windows, 3
-        ),
-        "dtype": str(dtype).removeprefix("torch."),
-        "validation": final["groups"],
+    return _counts(config, shape, trainer, final["groups"], dtype) | {
         "flops_per_token": settings.flops_per_token,
         "peak_flops_per_s": round(peak.flops_per_s),
         "best_flops_per_s": round(peak.best_flops_per_s),
         "best_shape": list(peak.best_shape),
+    }
+
+
+def _counts(
+    config: PretrainConfig,
+    shape: ModelConfig,
+    trainer: PretrainTrainer,
+    validation: dict[str, Any],
+    dtype: torch.dtype,
+) -> dict[str, Any]:
+    """Return what the manifest tells of the model and its training."""
+    windows = config.num_steps * config.sequences_per_step
+    return {
+        "parameters": count_parameters(shape),
+        "non_embedding_parameters": count_non_embedding_parameters(shape),
+        "tokens": config.num_steps * trainer.tokens_per_step,
+        "context_length": trainer.context_length,
+        "epochs": round(windows / trainer.windows.num_windows, 3),
+        "dtype": str(dtype).removeprefix("torch."),
+        "validation": validation,
     }
 
 

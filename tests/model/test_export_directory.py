@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from small_models import random_ids, roughen, small_config
 
 from openqwen.core.errors import UserError
+from openqwen.model.config import qwen_config
 from openqwen.model.decoder import new_decoder
 from openqwen.model.formats.card import model_card, write_model_card
 from openqwen.model.formats.directory import read_checkpoint
@@ -99,17 +100,19 @@ def test_the_same_weights_give_the_same_bytes_in_every_process(tmp_path):
 import sys
 from pathlib import Path
 from openqwen.model.config import qwen_config
+from openqwen.model.config import qwen_config
 from openqwen.model.decoder import new_decoder
 from openqwen.model.formats.export import write_export
 shape = dict(hidden_size=32, num_attention_heads=2, num_hidden_layers=2, vocab_size=64)
 write_export(Path(sys.argv[1]), new_decoder(qwen_config(**shape), seed=5), stop_ids=[60])
 """
-    for name, seed in (("a", "1"), ("b", "2")):
-        subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / name)],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            check=True,
-        )
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2, "vocab_size": 64}
+    write_export(tmp_path / "a", new_decoder(qwen_config(**shape), seed=5), stop_ids=[60])
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "b")],
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        check=True,
+    )
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
     assert names == ["config.json", "generation_config.json", "model.safetensors"]
     for name in names:
@@ -187,7 +190,7 @@ def test_a_tied_model_takes_a_stored_head_only_if_it_is_the_embedding(tmp_path):
     edit_weights(tmp_path, lambda t: t.update({"lm_head.weight": embedding}))
     assert torch.equal(read_checkpoint(tmp_path).load_model().lm_head.weight, embedding)
     edit_weights(tmp_path, lambda t: t.update({"lm_head.weight": embedding + 1}))
-    with pytest.raises(UserError, match="lm_head.weight differs from the embedding"):
+    with pytest.raises(UserError, match=r"lm_head\.weight differs from the embedding"):
         read_checkpoint(tmp_path).load_model()
 
 
@@ -237,7 +240,7 @@ def test_a_directory_that_is_no_model_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match="a stage that has not finished"):
         read_checkpoint(tmp_path)
     export(tmp_path / "run" / "base")
-    with pytest.raises(UserError, match="give one of its stages: .*run/base"):
+    with pytest.raises(UserError, match=r"give one of its stages: .*run/base"):
         read_checkpoint(tmp_path / "run")
     with pytest.raises(UserError, match="is a file"):
         read_checkpoint(tmp_path / "run" / "base" / "config.json")

@@ -85,7 +85,9 @@ def test_a_layer_of_the_original_gives_its_recorded_states_keys_and_values(qwen1
     torch.testing.assert_close(states[0][0], recorded["short.hidden"], atol=1e-5, rtol=0)
     cache = KVCache(model.config, prompt_lengths=[129], long_context=checkpoint.long_context)
     model.hidden(recorded["ntk.ids"][None], cache=cache)
-    for ours, theirs in zip(cache.layer(0), (recorded["ntk.keys"], recorded["ntk.values"])):
+    for ours, theirs in zip(
+        cache.layer(0), (recorded["ntk.keys"], recorded["ntk.values"]), strict=True
+    ):
         at_places = ours[0].transpose(0, 1)[recorded["ntk.places"]]
         torch.testing.assert_close(at_places, theirs, atol=1e-5, rtol=0)
 

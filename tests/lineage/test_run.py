@@ -1,0 +1,176 @@
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from openqwen.cli.main import main
+from openqwen.core.files import sha256_file
+from openqwen.core.manifest import Manifest
+from openqwen.lineage.registry import STAGES
+
+
+def hashes(run):
+    """Return path -> sha256 of all weights and of all else that must not depend on time."""
+    skipped = ("manifest.json", "metrics.jsonl", "recipe.toml", ".lock")
+    return {
+        path.relative_to(run).as_posix(): sha256_file(path)
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name not in skipped and "report" not in path.parts
+    }
+
+
+@pytest.fixture(scope="session")
+def finished(small_recipe, tmp_path_factory):
+    """One undisturbed run of all stages."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(["run", str(small_recipe), "--out", str(out)]) == 0
+    return out
+
+
+def test_every_stage_ends_with_a_manifest_that_tells_its_inputs(finished):
+    for name, stage in STAGES.items():
+        manifest = Manifest.read(finished / name)
+        assert manifest.stage == name
+        assert set(manifest.inputs) == set(stage.inputs)
+        for source, digest in manifest.inputs.items():
+            assert digest == sha256_file(finished / source / "manifest.json")
+        assert manifest.problems(finished / name, hashes=True) == []
+        assert manifest.outputs
+        assert manifest.peak_memory_bytes > 10_000_000
+        assert manifest.versions["torch"]
+
+
+def test_training_learnt_something_and_told_it(finished):
+    rows = [json.loads(line) for line in (finished / "base" / "metrics.jsonl").open()]
+    losses = [row["loss"] for row in rows if row["kind"] == "train"]
+    assert losses[-1] < losses[0]
+    validations = [row for row in rows if row["kind"] == "validation"]
+    assert [row["step"] for row in validations] == [8, 16, 24]
+    assert {"en", "code"} <= set(validations[-1]["groups"])
+    assert all(0 < m["bits_per_byte"] < 16 for m in validations[-1]["groups"].values())
+
+
+def test_the_export_loads_in_transformers_with_equal_logits(finished):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    import openqwen
+
+    lm = openqwen.load(finished / "base", dtype="float32")
+    theirs = AutoModelForCausalLM.from_pretrained(finished / "base", dtype=torch.float32)
+    text = "def main(argv):\n    数据 <|im_end|>"
+    ids = lm.tokenizer.encode(text)
+    their_tokenizer = AutoTokenizer.from_pretrained(finished / "base")
+    assert their_tokenizer(text, split_special_tokens=True)["input_ids"] == ids
+    with torch.no_grad():
+        expected = theirs(torch.tensor([ids])).logits
+    torch.testing.assert_close(lm.logits([ids]), expected, atol=1e-5, rtol=0)
+
+
+def test_long_context_rows_agree_up_to_the_training_length(finished):
+    results = json.loads((finished / "longcontext" / "results.json").read_text())
+    assert results["lengths"] == [16, 32, 64, 128]
+    rows = {row["method"]: row["cells"] for row in results["rows"]}
+    plain = rows["no method"]
+    for cells in rows.values():
+        assert [c["perplexity"] for c in cells[:2]] == [c["perplexity"] for c in plain[:2]]
+    assert len({cells[3]["perplexity"] for cells in rows.values()}) == len(rows)
+
+
+def test_a_finished_run_does_nothing_and_says_so_quickly(finished, small_recipe, capsys):
+    before = hashes(finished)
+    started = time.monotonic()
+    command = [sys.executable, "-m", "openqwen", "run", str(small_recipe), "--out", str(finished)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "nothing to do" in done.stdout
+    assert time.monotonic() - started < 3
+    assert hashes(finished) == before
+
+
+def test_status_tells_done_and_damaged(finished, capsys):
+    assert main(["status", str(finished), "--verify"]) == 0
+    assert "every file of the finished stages" in capsys.readouterr().out
+    shard = finished / "shards" / "train.npy"
+    data = shard.read_bytes()
+    try:
+        shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert main(["status", str(finished)]) == 0
+        assert main(["status", str(finished), "--verify"]) == 1
+        assert "train.npy has other bytes" in capsys.readouterr().out
+    finally:
+        shard.write_bytes(data)
+
+
+def test_a_changed_setting_redoes_what_depends_on_it_and_keeps_the_old(
+    finished, small_recipe, tmp_path, capsys
+):
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    code = main(
+        ["run", str(small_recipe), "--out", str(out), "--until", "base", "--set", "base.num_steps=8"]
+    )
+    said = capsys.readouterr().out
+    assert code == 0
+    assert "num_steps 24 → 8" in said
+    assert [line.split()[0] for line in said.splitlines() if "done before" in line] == [
+        "sources",
+        "documents",
+        "tokenizer",
+        "shards",
+    ]
+    replaced = list((out / "replaced").glob("base-*"))
+    assert len(replaced) == 1
+    weights = "model.safetensors"
+    assert sha256_file(replaced[0] / weights) == sha256_file(finished / "base" / weights)
+    assert sha256_file(out / "base" / weights) != sha256_file(finished / "base" / weights)
+
+
+def test_one_process_at_a_time(finished, small_recipe, capsys):
+    import fcntl
+
+    with (finished / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert main(["run", str(small_recipe), "--out", str(finished)]) == 2
+    assert "is in use by another openqwen process" in capsys.readouterr().err
+
+
+def test_foreign_files_are_not_overwritten(small_recipe, tmp_path, capsys):
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "thesis.txt").write_text("mine")
+    assert main(["run", str(small_recipe), "--out", str(tmp_path)]) == 2
+    assert "holds files that no stage of openqwen wrote" in capsys.readouterr().err
+    assert (tmp_path / "sources" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_killed_anywhere_and_started_again_it_ends_with_the_same_bytes(
+    finished, small_recipe, tmp_path, seed
+):
+    """Kill at moments drawn from the seed, at least once in every stage, base and others alike."""
+    draw = random.Random(seed)
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "openqwen", "run", str(small_recipe), "--out", str(out)]
+    kills = []
+    for name in STAGES:
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        )
+        while not (out / name / "started.json").is_file() and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.8 * Manifest.read(finished / name).seconds))
+        kills.append((name, (out / name / "manifest.json").is_file()))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    print("seed", seed, "kills", kills)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert hashes(out) == hashes(finished)
+    steps = re.findall(r'"kind": "train", "step": (\d+)', (out / "base/metrics.jsonl").read_text())
+    assert [int(s) for s in steps] == [4, 8, 12, 16, 20, 24]
