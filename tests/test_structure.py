@@ -1,4 +1,4 @@
-"""The plan of the house, enforced: who imports whom, sizes, no work at import, docs that name real paths."""
+"""The plan of the house, enforced: imports, sizes, no work at import, docs that name real paths."""
 
 import ast
 import re
@@ -73,7 +73,7 @@ def test_a_file_keeps_to_the_plan(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_importing_a_file_only_binds_names(path):
-    """At module level stand imports, definitions, constants; no bare calls, loops or with-blocks."""
+    """At module level stand imports, definitions, constants; no calls, loops or with-blocks."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Expr):
@@ -91,7 +91,8 @@ def test_settings_are_light_to_import():
 
     code = (
         "import sys, openqwen.recipes, openqwen.cli.main; openqwen.cli.main.build_parser();"
-        "heavy = {'torch', 'pyarrow', 'matplotlib', 'numpy'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'torch', 'pyarrow', 'matplotlib', 'numpy'} & set(sys.modules);"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

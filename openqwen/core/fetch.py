@@ -30,6 +30,12 @@ from openqwen.core.log import say
 CLIENT_TIMEOUT_S = 900  # one package; the largest of the defaults has 18 MB
 LISTS_FRESH_S = 3600  # apt's own package lists are not fetched anew within an hour
 FIX = "check the network"
+# what apt-get says of names that its lists lack, or only mention, or only as installed
+NO_SUCH_PACKAGE = (
+    "Unable to locate package",
+    "has no candidate",
+    "Can't find a source to download",
+)
 # where build backends are looked up; each is answered by core.sdist_backend
 BACKENDS = (
     "setuptools.build_meta",
@@ -127,7 +133,7 @@ def fetch_pypi(package: str, version: str, *, sdist: bool, sha256: str) -> Path:
     Raises:
         UserError: one line when it can't be had (no network, no such release) or has other bytes.
     """
-    folder = runtime.cache_directory() / "pypi" / f"{package}-{version}"
+    folder = _cache() / "pypi" / f"{package}-{version}"
     if folder.is_dir():
         for path in sorted(p for p in folder.iterdir() if p.is_file()):
             if sha256_file(path) == sha256:
@@ -163,7 +169,7 @@ def fetch_debian(package: str) -> DebianArchive:
         UnknownPackageError: if the release has no such package.
         UserError: one line when it can't be had (no network, no apt).
     """
-    folder = runtime.cache_directory() / "debian" / package
+    folder = _cache() / "debian" / package
     if (folder / "archive.json").is_file():
         facts = read_json(folder / "archive.json")
         path = folder / facts["file"]
@@ -174,10 +180,9 @@ def fetch_debian(package: str) -> DebianArchive:
         fetched = _apt_download(package, workshop)
         folder.mkdir(parents=True, exist_ok=True)
         path = fetched.path.replace(folder / fetched.path.name)
-    write_json(
-        folder / "archive.json",
-        {"file": path.name, "version": fetched.version, "sha256": fetched.sha256},
-    )
+    facts = {"file": path.name, "version": fetched.version, "sha256": fetched.sha256}
+    with _landing(folder / "archive.json") as landing:
+        write_json(landing, facts)
     return fetched._replace(path=path)
 
 
@@ -209,7 +214,7 @@ def _apt_download(package: str, workshop: Path) -> DebianArchive:
     """Download with the system's package lists, and where that fails with fresh ones of our own."""
     if not apt_is_available():
         raise UserError(f"can't fetch {package}: this system has no apt-get")
-    cache = runtime.cache_directory() / "apt"
+    cache = _cache() / "apt"
     (cache / "archives" / "partial").mkdir(parents=True, exist_ok=True)
     options = [f"-oDir::Cache={cache}", "-oDir::Cache::pkgcache=pkgcache.bin"]
     options += ["-oDir::Cache::srcpkgcache=", "-oAcquire::Retries=1", "-oAcquire::http::Timeout=20"]
@@ -222,7 +227,7 @@ def _apt_download(package: str, workshop: Path) -> DebianArchive:
     try:
         return _apt_get(package, options, workshop)
     except _ClientError as error:
-        if update_error is None and "Unable to locate" in str(error):
+        if update_error is None and any(answer in str(error) for answer in NO_SUCH_PACKAGE):
             raise UnknownPackageError(
                 f"can't fetch {package}: apt-get knows no such package on this system"
             ) from None
@@ -272,7 +277,7 @@ def _run_client(command: list[str], folder: Path, **environment: str) -> str:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=runtime.child_environment(LC_ALL="C.UTF-8", **environment),
+            env=runtime.child_environment(LC_ALL="C.UTF-8", LANGUAGE="", **environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -298,10 +303,14 @@ def _complaint(output: str) -> str:
     return line.removeprefix("E: ").removeprefix("W: ").removeprefix("ERROR: ")
 
 
+def _cache() -> Path:
+    return runtime.cache_directory().absolute()  # clients run in other folders
+
+
 @contextmanager
 def _workshop() -> Iterator[Path]:
     """Yield an empty folder inside the cache, so that what is fetched there can be renamed."""
-    cache = runtime.cache_directory()
+    cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache) as folder:
         yield Path(folder)

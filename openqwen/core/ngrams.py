@@ -16,15 +16,16 @@ _UNIT = re.compile(rf"[{_GAPLESS}]|[^\W_{_GAPLESS}]+")
 _WORD = re.compile(r"[^\W_]+")
 
 
-def units(text: str, language: str) -> list[str]:
+def units(text: str, language: str | None = None) -> list[str]:
     """Return the lower-cased units of a text, punctuation and spaces left out.
 
     Args:
         text: any text.
         language: ISO 639-1 code; for Chinese, Japanese and Thai each character is a unit (Latin
-            words inside such text stay words), for others each word.
+            words inside such text stay words), for others each word. None goes by script, which
+            differs only where another language quotes one of the three.
     """
-    pattern = _UNIT if language in CHARACTER_LANGUAGES else _WORD
+    pattern = _UNIT if language is None or language in CHARACTER_LANGUAGES else _WORD
     return pattern.findall(text.lower())
 
 

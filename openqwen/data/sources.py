@@ -270,4 +270,5 @@ def _say_source(name: str, gathered: Gathered, unit: str, licence: str, version:
     """Print a source's line: how much, under what licence, which version, what was set aside."""
     amount = f"{gathered.pages:>7,} {unit:<14}{format_bytes(gathered.bytes):>9}"
     parts = [amount, f"{licence.split(' (')[0]:<14}", version, gathered.set_aside.summary()]
-    say(f"{'sources':<14}{name:<26}" + "   ".join(part for part in parts if part))
+    line = f"{'sources':<14}{name:<26}" + "   ".join(part for part in parts if part)
+    say(line.rstrip())

@@ -30,17 +30,24 @@ def read_warc(path: Path, where: str, origin: Origin) -> Iterator[Page]:
                 if announced > origin.max_page_bytes:
                     origin.set_aside.add(TOO_LARGE, place)
                     continue
-                record.freeze()
-                if announced == 0 or record.content_length < announced:
+                block = _read_bounded(record, announced)
+                if not block or len(block) < announced:
                     origin.set_aside.add(DAMAGED, place)
-                    continue
-                yield from _read_response(record, place, origin)
+                elif not record.is_http:
+                    origin.set_aside.add("no HTTP response", place)
+                else:
+                    url = record.headers.get("WARC-Target-URI") or ""
+                    yield from _read_response(block, url, place, origin)
         except (*GZIP_ERRORS, OSError) as error:
             origin.set_aside.add(DAMAGED, f"at or after {place}: {error}")
 
 
-def _read_response(record: WarcRecord, place: str, origin: Origin) -> Iterator[Page]:
-    """Yield one record's page, its HTTP encodings undone, or set it aside."""
+def _read_response(block: bytes, url: str, place: str, origin: Origin) -> Iterator[Page]:
+    """Yield one response's page, its HTTP encodings undone, or set it aside."""
+    record = WarcRecord()  # of its own: a response that can't be parsed would end the whole file
+    record.init_headers(record_type=WarcRecordType.response)
+    record.is_http = True
+    record.set_bytes_content(block)
     try:
         record.parse_http(auto_decode="all")
         reason, media = _judge(record)
@@ -51,16 +58,13 @@ def _read_response(record: WarcRecord, place: str, origin: Origin) -> Iterator[P
     except OSError as error:
         origin.set_aside.add("HTTP response can't be decoded", f"{place}: {error}")
         return
-    url = record.headers.get("WARC-Target-URI") or ""
     yield from origin.page(place, media, as_utf8(content, record.http_charset), url=url)
 
 
 def _judge(record: WarcRecord) -> tuple[str, str]:
     """Return why a response is no page ("" if it is one) and its media type."""
     http = record.http_headers
-    if http is None:
-        return "no HTTP response", ""
-    if http.status_code is None or not 200 <= http.status_code < 300:
+    if http is None or http.status_code is None or not 200 <= http.status_code < 300:
         return "HTTP status is not 2xx", ""
     media = MEDIA.get((record.http_content_type or "").strip().lower(), "")
     return ("" if media else "neither HTML nor text"), media

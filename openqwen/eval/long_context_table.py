@@ -18,7 +18,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.intervals import mean_interval
 from openqwen.core.log import MetricStream, Progress, read_metrics, say
 from openqwen.eval.config import LongContextConfig
-from openqwen.eval.passkey import CHANCE_LOSS, passkey_measure
+from openqwen.eval.passkey import CHANCE_LOSS, passkey_measure, shortest_prompt
 from openqwen.eval.perplexity import (
     Method,
     document_losses,
@@ -177,7 +177,8 @@ def _passkey_grid(
     methods = [m for m in table3_methods(model.config) if not m.is_control]
     chosen = [methods[0], max(methods, key=lambda m: len(m.long_context.describe()))]
     filler = torch.cat(list(documents)).tolist()
-    grid_lengths = [n for n in lengths if model.config.train_length <= n <= len(filler)]
+    shortest = max(model.config.train_length, shortest_prompt(tokenizer))
+    grid_lengths = [n for n in lengths if shortest <= n <= len(filler)]
     cells = [(m, n, d) for m in chosen for n in grid_lengths for d in config.passkey_depths]
     if not config.passkey_trials or not cells:
         return []

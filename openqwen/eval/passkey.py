@@ -21,6 +21,12 @@ QUESTION = "\nWhat is the pass key? The pass key is "
 CHANCE_LOSS = math.log(10)  # nats a digit of a model that knows only that it is a digit
 
 
+def shortest_prompt(tokenizer: Tokenizer) -> int:
+    """Return the tokens of a passkey prompt without any filler."""
+    key = "0" * NUM_DIGITS
+    return sum(len(tokenizer.encode(part)) for part in (NEEDLE.format(key=key), QUESTION, key))
+
+
 @torch.no_grad()
 def passkey_measure(
     model: Decoder,

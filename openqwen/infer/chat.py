@@ -113,6 +113,8 @@ class Chat:
                 self._write(text)
         except StopIteration as end:
             self._write("\n")
+            if not said:
+                self._remark("the model ended its turn without a word")
             if end.value.finish_reason == "length":
                 self._remark(f"cut after {_count(end.value.num_new_tokens, 'token')}")
         except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from typing import Any
 import openqwen
 from openqwen.core.config import Config, to_plain
 from openqwen.core.errors import UserError
-from openqwen.core.files import empty_directory, read_json, write_json
+from openqwen.core.files import empty_directory, read_json, sha256_text, write_json
 from openqwen.core.log import format_bytes, format_duration, say
 from openqwen.core.manifest import Manifest, describe_outputs, manifest_hash
 from openqwen.core.runtime import host_description, peak_memory_bytes, reset_peak_memory
@@ -61,7 +61,8 @@ class StageWork:
         return {
             "stage": stage,
             "settings": to_plain(self.config),
-            "inputs": {name: manifest_hash(path) for name, path in self.inputs.items()},
+            "inputs": {name: manifest_hash(path) for name, path in self.inputs.items()}
+            | listing_hashes(getattr(self.config, "paths", ())),
             "seed": self.seed,
         }
 
@@ -132,6 +133,17 @@ def changes(manifest: Manifest, identity: dict[str, Any]) -> list[str]:
             found.append(f"input {name} is another")
     if manifest.seed != identity["seed"]:
         found.append(f"seed {manifest.seed} → {identity['seed']}")
+    return found
+
+
+def listing_hashes(paths: tuple[str, ...]) -> dict[str, str]:
+    """Return path -> hash of the names, sizes and times of a user's files, to notice a change."""
+    found = {}
+    for name in paths:
+        path = Path(name)
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        facts = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+        found[name] = sha256_text(repr(facts))
     return found
 
 

@@ -13,10 +13,8 @@ from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from openqwen.report.content import BarPlot, LinePlot, Plot
 from openqwen.report.formatting import compact, small
@@ -28,7 +26,7 @@ LABEL_CHARACTERS = 34
 MAX_POINTS = 1000  # a line; of more, each point is a mean of neighbours
 
 # not the user's own matplotlib settings: equal data must give equal bytes
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "openqwen",
     "font.family": ["DejaVu Sans"],
@@ -57,19 +55,18 @@ _STYLE: dict[str, Any] = {
 def render_svg(plot: Plot) -> str:
     """Return a plot as an `<svg>` element without ids of its own but those it refers to."""
     with matplotlib.rc_context():
-        figure = _draw(plot)
         file = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
+        no_dates = {"Date": None, "Creator": None}
+        _draw(plot).savefig(file, format="svg", transparent=True, metadata=no_dates)
     return _for_page(file.getvalue(), plot)
 
 
 def render_png(plot: Plot) -> bytes:
     """Return a plot as a PNG file's bytes."""
     with matplotlib.rc_context():
-        figure = _draw(plot)
-        figure.set_facecolor(PAPER)
         file = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+        paper: Any = {"facecolor": PAPER, "dpi": PNG_DOTS}
+        _draw(plot).savefig(file, format="png", metadata={"Software": None}, **paper)
     return file.getvalue()
 
 
@@ -92,7 +89,6 @@ def _draw_lines(plot: LinePlot) -> Figure:
             color=series_color(series.color),
             linestyle=(0, (4, 2)) if series.dashed else "-",
             linewidth=1.0 if series.is_faint else 1.6,
-            alpha=0.55 if series.is_faint else 1.0,
             marker="o" if series.has_markers else "",
             label=plot_label(series.label),
         )
@@ -102,8 +98,8 @@ def _draw_lines(plot: LinePlot) -> Figure:
         axes.set_yscale("log")
     if plot.zero_based:
         axes.set_ylim(bottom=0)
-    axes.set_xlabel(plot_label(plot.x_label))
-    axes.set_ylabel(plot_label(plot.y_label))
+    axes.set_xlabel(plot.x_label)
+    axes.set_ylabel(plot.y_label)
     _set_ticks(axes, plot)
     if plot.mark is not None:
         place, text = plot.mark
@@ -141,7 +137,7 @@ def _draw_bars(plot: BarPlot) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(plot_label(plot.x_label))
+    axes.set_xlabel(plot.x_label)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     if len(plot.parts) > 1:
         figure.legend(loc="outside lower center", ncols=min(4, len(plot.parts)))
@@ -158,7 +154,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 def _set_ticks(axes: Axes, plot: LinePlot) -> None:
     if plot.ticks:
         axes.xaxis.set_major_locator(FixedLocator([place for place, _ in plot.ticks]))
-        names = {place: name for place, name in plot.ticks}
+        names = dict(plot.ticks)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: names.get(value, "")))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
@@ -174,9 +170,12 @@ def _set_ticks(axes: Axes, plot: LinePlot) -> None:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return places for a logarithmic axis: steps of 1, 2, 5, or powers of ten on a long one."""
-    steps = (1,) if high / low > 2000 else (1, 2, 5) if high / low > 4 else range(10, 100, 5)
-    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high))
+    """Return places for a logarithmic axis: even steps on a short one, then 1, 2, 5, then tens."""
+    if high / low <= 4:
+        even = MaxNLocator(nbins=6, steps=[1, 2, 5, 10]).tick_values(low, high)
+        return [float(place) for place in even if low <= place <= high]
+    steps = (1,) if high / low > 2000 else (1, 2, 5)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     places = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     inside = [place for place in places if low <= place <= high]
     return inside[:: 1 + len(inside) // 9]
@@ -195,7 +194,7 @@ def thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[fl
 
 
 def plot_label(text: str) -> str:
-    """Return a text that the plots' font can show: other scripts become ?, no mathematics, short."""
+    """Return a text as the plots' font can show it: other scripts are ?, no mathematics, short."""
     shown = "".join(c if " " <= c < "\u0250" or c in "αβε–…½¼¾×≈∞−§·" else "?" for c in text)
     short = shown if len(shown) <= LABEL_CHARACTERS else shown[: LABEL_CHARACTERS - 1] + "…"
     escaped = short.replace("$", r"\$")

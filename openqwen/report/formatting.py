@@ -1,7 +1,7 @@
 """Numbers and texts of a run as a reader meets them: units, separators, nothing unprintable.
 
-    compact(8_130_000)      # "8.13 M"
-    decimal(0.12345, 3)     # "0.123"
+compact(8_130_000)      # "8.13 M"
+decimal(0.12345, 3)     # "0.123"
 """
 
 import json

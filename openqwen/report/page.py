@@ -6,11 +6,9 @@
 Equal inputs give equal bytes.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from openqwen.core.files import atomic_path, write_text
 from openqwen.report.content import BarPlot, Block, LinePlot, Page, Picture, Section, Table, Text
@@ -59,7 +57,7 @@ def write_report(run_directory: Path, out: Path, *, title: str = "") -> dict[str
     Raises:
         UserError: if no stage has finished, or a finished one lacks a file that it wrote.
     """
-    page = build_page(read_run(run_directory), out, title=title)
+    page = build_page(read_run(run_directory, out), title=title)
     blocks = [block for section in page.sections for block in walk_blocks(section.blocks)]
     write_text(out / HTML_NAME, render_html(page))
     write_text(out / MARKDOWN_NAME, render_markdown(page))
@@ -82,17 +80,15 @@ def write_report(run_directory: Path, out: Path, *, title: str = "") -> dict[str
     }
 
 
-def build_page(run: RunFacts, out: Path, *, title: str = "") -> Page:
-    """Return the page's content; `out` is where it will stand, for links to other pages."""
+def build_page(run: RunFacts, *, title: str = "") -> Page:
+    """Return the page's content, whatever it will be written as."""
     headlines = {
         stage.kind.name: SECTIONS[stage.kind.name][0](stage)
         for stage in run.done
         if stage.kind.name in SECTIONS
     }
     sections = [overview(run, headlines)]
-    sections += [
-        _stage_section(stage, run, out) for stage in run.stages if stage.kind.name in SECTIONS
-    ]
+    sections += [_stage_section(stage, run) for stage in run.stages if stage.kind.name in SECTIONS]
     sections.append(ending(run))
     name = run.recipe or "an unnamed recipe"
     return Page(
@@ -111,21 +107,28 @@ def _intro(run: RunFacts) -> list[str]:
         "in the order they ran: tables, plots, settings, time and memory. All numbers are read "
         "from the run's files.",
         "Section signs (§) and table numbers are the report's. Where the report measured the same "
-        "thing, its numbers stand beside this run's; its models are hundreds of times larger and "
-        "saw thousands of times more text.",
+        "thing, its numbers stand beside this run's.",
     ]
     if missing:
         texts.append(f"Not finished yet, and so not shown: {', '.join(missing)}.")
     return texts
 
 
-def _stage_section(stage: StageFacts, run: RunFacts, out: Path) -> Section:
+def _stage_section(stage: StageFacts, run: RunFacts) -> Section:
     blocks: list[Block] = [Text(f"This stage: {stage.state}.", is_note=True)]
     if stage.manifest is not None:
-        problems = stage.manifest.problems(stage.directory)
-        blocks = [Text(f"Changed since it was written: {problem}") for problem in problems]
+        problems = [
+            problem.replace(f"{stage.directory.parent}/", "")
+            for problem in stage.manifest.problems(stage.directory)
+        ]
+        blocks = [Text(f"Changed since it was written: {problem}.") for problem in problems]
         blocks += SECTIONS[stage.kind.name][1](stage, run)
         blocks.append(settings_details(stage))
     return Section(
-        stage.kind.name, stage.kind.title, stage.kind.source, stage.kind.meaning, stage.line(), blocks
+        stage.kind.name,
+        stage.kind.title,
+        stage.kind.source,
+        stage.kind.meaning,
+        stage.line(),
+        blocks,
     )

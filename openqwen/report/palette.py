@@ -1,7 +1,7 @@
 """Colours of plots and pictures: a light value for files, a CSS variable for the page.
 
-The page's style sheet gives each variable a light and a dark value; plots are drawn in the light ones,
-and the inline SVG then names the variables instead.
+Plots are drawn in the light values; the inline SVG then names the variables instead, to which the
+page's style sheet gives dark values too.
 """
 
 INK = "#24303c"

@@ -146,9 +146,7 @@ def _draw_arrows(svg: Element) -> None:
         start, end = BOXES[source], BOXES[target]
         y = start.y + start.height / 2
         goes_right = end.x > start.x
-        x1, x2 = (
-            (start.x + start.width, end.x) if goes_right else (start.x, end.x + end.width)
-        )
+        x1, x2 = (start.x + start.width, end.x) if goes_right else (start.x, end.x + end.width)
         _arrow(svg, [(x1, y), (x2, y)])
     base = BOXES["base"]
     for name in FROM_BASE:

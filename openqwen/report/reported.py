@@ -1,6 +1,6 @@
 """The numbers of the Qwen Technical Report, for printing beside ours.
 
-    reported()["table3_perplexity_arxiv"]["rows"]["Qwen-7B"]      # [4.23, 3.78, 39.35, …]
+reported()["table3_perplexity_arxiv"]["rows"]["Qwen-7B"]      # [4.23, 3.78, 39.35, …]
 """
 
 from functools import cache

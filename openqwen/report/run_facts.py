@@ -1,14 +1,16 @@
 """What a run directory tells: which stages finished, their manifests and files.
 
-    facts = read_run(Path("runs/tiny"))
-    facts.stage("base").is_done          # True where its manifest is there
-    facts.stage("base").json("samples.json")
+facts = read_run(Path("runs/tiny"), Path("runs/tiny/report"))
+facts.stage("base").is_done          # True where its manifest is there
+facts.stage("base").json("samples.json")
 """
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json
@@ -125,9 +127,10 @@ class StageFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """All stages of the lineage in order, and the recipe's name and title."""
+    """All stages of the lineage in order, the recipe's name and title, and where the page goes."""
 
     directory: Path
+    page_directory: Path
     stages: list[StageFacts]
     recipe: str
     title: str
@@ -136,14 +139,19 @@ class RunFacts:
         """Return one stage by name."""
         return next(stage for stage in self.stages if stage.kind.name == name)
 
+    def link(self, path: Path) -> str:
+        """Return a file's place as seen from the page, as a relative URL."""
+        relative = os.path.relpath(path.resolve(), self.page_directory.resolve())
+        return quote(Path(relative).as_posix())
+
     @property
     def done(self) -> list[StageFacts]:
         """Return the finished stages."""
         return [stage for stage in self.stages if stage.is_done]
 
 
-def read_run(directory: Path) -> RunFacts:
-    """Read the manifests of a run directory.
+def read_run(directory: Path, page_directory: Path) -> RunFacts:
+    """Read the manifests of a run directory; the page will stand in `page_directory`.
 
     Raises:
         UserError: if it holds no finished stage, or a manifest is broken.
@@ -162,7 +170,7 @@ def read_run(directory: Path) -> RunFacts:
         raise UserError(
             f"{directory} holds no finished stage to report on (openqwen run RECIPE --out DIR)"
         )
-    return RunFacts(directory, stages, done[-1].recipe, _title(directory))
+    return RunFacts(directory, page_directory, stages, done[-1].recipe, _title(directory))
 
 
 def _title(directory: Path) -> str:

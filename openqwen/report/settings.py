@@ -1,5 +1,6 @@
 """A stage's settings as a folded table: value, meaning and where the default comes from."""
 
+import json
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -19,7 +20,7 @@ def settings_details(stage: StageFacts) -> Details:
     rows = _rows(stage.manifest.settings, _section_class(field), "")
     table = Table(
         f"Settings of {stage.kind.name} ({section}.* in a recipe)",
-        ("setting", "value", "meaning", "default from"),
+        ("setting", "value", "meaning", "default (source)"),
         rows,
         text_columns=4,
     )
@@ -35,11 +36,19 @@ def _rows(settings: dict[str, Any], cls: type[Config] | None, prefix: str) -> li
         if inner is not None and isinstance(value, dict):
             rows += _rows(value, inner, f"{prefix}{name}.")
             continue
-        extra = field.json_schema_extra if field else None
-        source = str(extra.get("source", "")) if isinstance(extra, dict) else ""
         meaning = (field.description or "") if field else ""
-        rows.append(Row((prefix + name, literal(value), meaning, source)))
+        rows.append(Row((prefix + name, literal(value), meaning, _default(field, value))))
     return rows
+
+
+def _default(field: FieldInfo | None, value: Any) -> str:
+    """Return a setting's default, "same" where it was kept, and where the default comes from."""
+    if field is None:
+        return ""
+    extra = field.json_schema_extra
+    source = str(extra.get("source", "ours")) if isinstance(extra, dict) else "ours"
+    default = json.loads(json.dumps(field.default))  # tuples are lists in a manifest
+    return f"{'same' if default == value else literal(default)} ({source})"
 
 
 def _section_class(field: FieldInfo | None) -> type[Config] | None:

@@ -89,7 +89,9 @@ _CONTROL_FLAGS = {
 def tokenizer_config(vocabulary: Vocabulary) -> dict[str, Any]:
     """Return the `tokenizer_config.json` beside it: control tokens, chat template, NFC or not.
 
-    "nfc" is ours; it tells `Tokenizer.from_file` how to read the rank file.
+    "nfc" is ours; it tells `Tokenizer.from_file` how to read the rank file. Beside a `config.json`
+    of model type qwen2, transformers' AutoTokenizer takes its own Qwen2 class whatever stands here,
+    which always composes; `PreTrainedTokenizerFast.from_pretrained` keeps to `tokenizer.json`.
     """
     names = vocabulary.controls
     end = END_OF_TEXT if END_OF_TEXT in names else None

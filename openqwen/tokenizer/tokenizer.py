@@ -234,6 +234,4 @@ class StreamDecoder:
 
     def flush(self) -> str:
         """Return what is still held back (an unfinished character as U+FFFD) and start anew."""
-        rest = self._utf8.decode(b"", final=True)
-        self._utf8.reset()
-        return rest
+        return self._utf8.decode(b"", final=True)

@@ -27,6 +27,14 @@ def test_a_cached_archive_needs_no_client_and_a_damaged_one_is_fetched_anew(loca
     assert fetch.fetch_pypi("demo-data", "1.0", sdist=False, sha256=sha256) == path
 
 
+def test_the_cache_may_be_named_relative_to_the_working_folder(local_pypi, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENQWEN_CACHE", "here")
+    sha256 = local_pypi.add_wheel("demo-data", "1.0", {"demo/x.txt": b"x"})
+    path = fetch.fetch_pypi("demo-data", "1.0", sdist=False, sha256=sha256)
+    assert path.parent == tmp_path / "here" / "pypi" / "demo-data-1.0"
+
+
 def test_other_bytes_than_the_pinned_ones_are_refused_and_not_kept(local_pypi, cache):
     local_pypi.add_wheel("demo-data", "1.0", {"demo/x.txt": b"x"})
     with pytest.raises(UserError, match=r"demo-data 1\.0 from PyPI is not the file we know"):

@@ -2,18 +2,32 @@ import os
 
 import pytest
 
-from openqwen.core.documents import Document, Page, read_documents, read_pages, write_documents
-from openqwen.core.documents import write_pages
+from openqwen.core.documents import (
+    Document,
+    Page,
+    read_documents,
+    read_pages,
+    write_documents,
+    write_pages,
+)
 from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path, read_json, write_json, write_text
 from openqwen.core.manifest import Manifest, describe_outputs
 
 
+def fail_while_writing(target, text):
+    def write():
+        with atomic_path(target) as path:
+            path.write_text(text)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
+
+
 def test_a_file_appears_only_when_the_block_succeeds(tmp_path):
     target = tmp_path / "deep" / "file.txt"
-    with pytest.raises(RuntimeError), atomic_path(target) as path:
-        path.write_text("half")
-        raise RuntimeError
+    fail_while_writing(target, "half")
     assert not target.exists()
     assert list(target.parent.iterdir()) == []
     write_text(target, "whole\n")
@@ -23,9 +37,7 @@ def test_a_file_appears_only_when_the_block_succeeds(tmp_path):
 def test_a_failed_rewrite_leaves_the_old_file(tmp_path):
     target = tmp_path / "file.txt"
     write_text(target, "old")
-    with pytest.raises(RuntimeError), atomic_path(target) as path:
-        path.write_text("new")
-        raise RuntimeError
+    fail_while_writing(target, "new")
     assert target.read_text() == "old"
 
 

@@ -1,6 +1,7 @@
 import gzip
 import io
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -82,7 +83,7 @@ def test_what_is_no_page_is_counted_with_examples(tmp_path):
     (tmp_path / "large.txt").write_bytes(b"x" * 101)
     (tmp_path / "just.txt").write_bytes(b"x" * 100)
     (tmp_path / "bomb.html.gz").write_bytes(gzip.compress(b"0" * 10_000_000))
-    (tmp_path / "cut.html.gz").write_bytes(gzip.compress(bytes(range(256)))[:-9])
+    (tmp_path / "cut.html.gz").write_bytes(gzip.compress(bytes(range(99)))[:-9])
     for index in range(MAX_EXAMPLES + 5):
         (tmp_path / f"{index}.zip").touch()
     pages, set_aside = read(tmp_path, max_page_bytes=100)
@@ -194,6 +195,39 @@ def test_bad_rows_are_set_aside_by_reason_and_the_file_goes_on(tmp_path):
     assert set_aside.examples["not JSON"] == ["rows.jsonl#1"]
 
 
+def test_names_in_rows_must_be_unicode_and_nesting_has_an_end(tmp_path):
+    surrogate = rb'{"text": "a", "id": "\ud800"}'
+    path = write_lines(tmp_path / "rows.jsonl", surrogate, b"[" * 100_000, {"text": "last"})
+    pages, set_aside = read(path)
+    assert [p.content for p in pages] == [b"last"]
+    assert set_aside.counts == {"half a surrogate pair": 1, "not JSON": 1}
+
+
+def test_a_line_may_have_exactly_the_largest_size_and_a_longer_one_is_skipped_whole(tmp_path):
+    line = json.dumps({"text": "x" * 50}).encode()
+    path = write_lines(tmp_path / "rows.jsonl", line, line + b" ", line)
+    pages, set_aside = read(path, max_page_bytes=len(line))
+    assert [p.id for p in pages] == ["mine/rows.jsonl#0", "mine/rows.jsonl#2"]
+    assert set_aside.examples == {"larger than max_page_bytes": ["rows.jsonl#1"]}
+
+
+def test_what_unpacks_to_too_much_never_stands_in_memory(tmp_path):
+    bomb = gzip.compress(b"0" * 50_000_000)
+    packed = (bomb, "text/html", "200 OK", ("Content-Encoding", "gzip"))
+    write_warc(tmp_path / "a.warc", packed)
+    write_warc(tmp_path / "b.warc.gz", (b"0" * 50_000_000, "text/html", "200 OK"))
+    (tmp_path / "c.html.gz").write_bytes(bomb)
+    (tmp_path / "d.jsonl.gz").write_bytes(bomb)
+    (tmp_path / "e.json.gz").write_bytes(bomb)
+    tracemalloc.start()
+    pages, set_aside = read(tmp_path, max_page_bytes=100_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pages == []
+    assert sum(set_aside.counts.values()) == 5
+    assert peak < 8_000_000
+
+
 def test_rows_before_the_damage_of_a_gzip_file_are_kept(tmp_path):
     lines = b"".join(b'{"text": "%d"}\n' % n for n in range(100_000))
     whole = gzip.compress(lines)
@@ -296,7 +330,7 @@ def test_a_truncated_warc_gives_its_whole_records_and_counts_the_tail(tmp_path, 
     responses = [(b"<p>%d</p>" % n * 5000, "text/html", "200 OK") for n in range(5)]
     path = write_warc(tmp_path / name, *responses)
     whole = path.read_bytes()
-    for kept in (len(whole) - 10, len(whole) * 9 // 10, len(whole) // 2):
+    for kept in (len(whole) - 40, len(whole) * 9 // 10, len(whole) // 2):
         path.write_bytes(whole[:kept])
         pages, set_aside = read(path)
         assert 2 <= len(pages) <= 4

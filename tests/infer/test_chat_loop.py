@@ -1,13 +1,14 @@
 import io
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from tiny_exports import TRAIN_LENGTH, random_model, write
+from tiny_exports import TRAIN_LENGTH, random_model, reciting_model, write
 
 from openqwen.cli import chat as chat_verb
 from openqwen.cli import generate as generate_verb
@@ -111,6 +112,12 @@ def test_ctrl_c_stops_the_reply_and_keeps_what_was_said(chat_reciter):
     assert chat.turns == [Turn("Hello", "Fine"), Turn("Again", "Fine day")]
 
 
+def test_an_empty_reply_is_said_to_be_one(chat_reciter):
+    written, chat = talk(wide(chat_reciter("")), "Hello")
+    assert written == "\n(the model ended its turn without a word)\n"
+    assert chat.turns == [Turn("Hello", "")]
+
+
 def test_ctrl_c_at_the_prompt_says_how_to_leave(chat_reciter):
     class Impatient(io.StringIO):
         pressed = False
@@ -165,10 +172,11 @@ def test_bad_options_are_one_line(random_export, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_on_a_real_terminal_stops_the_reply_and_not_the_program(random_export):
+def test_ctrl_c_on_a_real_terminal_stops_the_reply_and_not_the_program(tmp_path):
+    endless = write(tmp_path, reciting_model([10, 97, 98, 97]))  # newline: abababab…
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "openqwen", "chat", str(random_export), "--context", "100000",
+        [sys.executable, "-m", "openqwen", "chat", str(endless), "--context", "100000",
          "--max-new-tokens", "100000", "--dtype", "float32"],
         stdin=terminal, stdout=terminal, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
@@ -179,15 +187,15 @@ def test_ctrl_c_on_a_real_terminal_stops_the_reply_and_not_the_program(random_ex
         nonlocal seen
         end = time.monotonic() + seconds
         while text not in seen and time.monotonic() < end:
-            seen += os.read(controller, 4096).decode(errors="replace")
+            if select.select([controller], [], [], 1.0)[0]:
+                seen += os.read(controller, 4096).decode(errors="replace")
         assert text in seen
         seen = seen.split(text, 1)[1]
 
     try:
         wait_for("> ")
         os.write(controller, b"Hello\n")
-        wait_for("Hello")
-        time.sleep(1)
+        wait_for("abab")
         process.send_signal(signal.SIGINT)
         wait_for("(stopped)")
         wait_for("> ")

@@ -37,9 +37,9 @@ def test_every_stage_ends_with_a_manifest_that_tells_its_inputs(finished):
     for name, stage in STAGES.items():
         manifest = Manifest.read(finished / name)
         assert manifest.stage == name
-        assert set(manifest.inputs) == set(stage.inputs)
-        for source, digest in manifest.inputs.items():
-            assert digest == sha256_file(finished / source / "manifest.json")
+        assert set(stage.inputs) <= set(manifest.inputs)
+        for source in stage.inputs:
+            assert manifest.inputs[source] == sha256_file(finished / source / "manifest.json")
         assert manifest.problems(finished / name, hashes=True) == []
         assert manifest.outputs
         assert manifest.peak_memory_bytes > 10_000_000
@@ -115,7 +115,16 @@ def test_a_changed_setting_redoes_what_depends_on_it_and_keeps_the_old(
     out = tmp_path / "copy"
     shutil.copytree(finished, out)
     code = main(
-        ["run", str(small_recipe), "--out", str(out), "--until", "base", "--set", "base.num_steps=8"]
+        [
+            "run",
+            str(small_recipe),
+            "--out",
+            str(out),
+            "--until",
+            "base",
+            "--set",
+            "base.num_steps=8",
+        ]
     )
     said = capsys.readouterr().out
     assert code == 0

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from openqwen.core.fetch import fetch_pypi_file
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.tokenizer.train import train_ranks
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no defect
+settings.load_profile("unhurried")
 
 DATA = Path(__file__).parent / "data"
 NUM_RANKS = 1_200

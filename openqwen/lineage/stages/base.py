@@ -60,7 +60,7 @@ def _licences(work: StageWork) -> list[str]:
     sources = work.out.parent / "sources" / "sources.json"
     if not sources.is_file():
         return ["see the sources stage this model was made from"]
-    return [f"{row['name']}: {row['licence']}" for row in read_json(sources)["sources"]]
+    return [f"{name}: {row['licence']}" for name, row in read_json(sources)["sources"].items()]
 
 
 def sample(work: StageWork) -> list[dict[str, str]]:

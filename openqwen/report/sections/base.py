@@ -98,7 +98,7 @@ def _settings_table(stage: StageFacts) -> Table:
         rows,
         note=f"Of this run's parameters {integer(counts['non_embedding_parameters'])} lie outside "
         "the embedding and the output projection. * from the published Qwen-7B memo, which has "
-        "ε 1e-6. Small models train at higher learning rates and smaller batches.",
+        "ε 1e-6, and not in the report.",
     )
 
 
@@ -126,7 +126,7 @@ def _common_settings(
             f"{small(settings['beta1'])}, {small(settings['beta2'])}",
             f"{small(same['AdamW beta1'])}, {small(same['AdamW beta2'])}",
         ),
-        ("AdamW ε*", small(settings["epsilon"]), small(same["AdamW epsilon"])),
+        ("AdamW ε", small(settings["epsilon"]), small(same["AdamW epsilon"])),
         ("weight decay*", small(settings["weight_decay"]), small(same["weight decay*"])),
         ("gradient clipping*", small(settings["clip_norm"]), small(same["gradient clipping*"])),
         ("compute type", counts["dtype"], "bfloat16, mixed"),

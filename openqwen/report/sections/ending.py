@@ -1,7 +1,7 @@
 """The last section: versions, machine, recipe, seed, and how to do it again."""
 
 from openqwen.core.log import format_bytes, format_duration
-from openqwen.report.content import Code, Row, Section, Table, Text
+from openqwen.report.content import Block, Code, Row, Section, Table, Text
 from openqwen.report.formatting import literal
 from openqwen.report.run_facts import RunFacts
 
@@ -32,9 +32,9 @@ def ending(run: RunFacts) -> Section:
     facts["largest peak memory"] = [format_bytes(max(m.peak_memory_bytes for m in manifests))]
     # stages may have run under several versions or machines: all are named
     rows = [Row((name, "; ".join(dict.fromkeys(values)))) for name, values in facts.items()]
-    blocks = [
-        Table("What made these results", ("", ""), rows, text_columns=2),
+    blocks: list[Block] = [
+        Table("What made these results", ("", "this run"), rows, text_columns=2),
         Text("Equal settings, inputs and seed give equal files. To repeat the run:"),
         Code(COMMANDS),
     ]
-    return Section("again", "How to do it again", "", "", "", list(blocks))
+    return Section("again", "How to do it again", "", "", "", blocks)

@@ -12,9 +12,12 @@ PLAIN = "no method"
 
 
 def headline(stage: StageFacts) -> list[str]:
-    """Return the amount measured."""
+    """Return how far and on how much it was measured."""
     results = stage.json("results.json")
-    return [f"up to {multiple(results['lengths'][-1] / results['train_length'])} the training"]
+    return [
+        f"up to {multiple(results['lengths'][-1] / results['train_length'])} the training length",
+        f"{results['num_documents']} texts of {integer(results['tokens_a_document'])} tokens",
+    ]
 
 
 def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
@@ -110,10 +113,11 @@ def _controls_note(stage: StageFacts) -> Text:
     assert stage.manifest is not None
     seen = 1 - stage.manifest.settings["truncated_stride_share"]
     return Text(
-        "The two controls (ours) use no far context: a uniform window shows every layer the last "
-        "training length of tokens, and the truncated context cuts the text off, so that each "
-        f"token is predicted from at least {percent(seen, 1)} of a training length. A method that "
-        "is not better than they are gains nothing from far context.",
+        "Two controls (ours): the uniform window shows every layer the last training length of "
+        "tokens, so that far text counts only through the layers between; the truncated context "
+        "cuts all text off but the last training length, so that each token is predicted from at "
+        f"least {percent(seen, 1)} of it where the text has so many. A method that is not better "
+        "than the truncated context gains nothing from far text.",
         is_note=True,
     )
 
@@ -211,7 +215,7 @@ def _passkey_table(results: dict[str, Any]) -> Table:
                 else (MISSING, MISSING)
             )
         ]
-        at = f"{multiple(length / results['train_length'])} ({integer(length)})"
+        at = f"{multiple(length / results['train_length'])}\u00a0({integer(length)})"
         rows.append(Row((method, at, *texts)))
     exact = sum(c["num_exact"] for c in results["passkey"])
     trials = sum(c["num_trials"] for c in results["passkey"])

@@ -15,7 +15,10 @@ def overview(run: RunFacts, headlines: dict[str, list[str]]) -> Section:
         headlines: finished stages' short lines.
     """
     rows = []
+    later = [s.kind.name for s in run.stages if s.state == "not in this recipe"]
     for stage in run.stages:
+        if stage.kind.name in later:
+            continue
         if stage.manifest is None:
             rows.append(Row((stage.kind.name, stage.kind.source, stage.state, *[MISSING] * 3)))
             continue
@@ -43,7 +46,8 @@ def overview(run: RunFacts, headlines: dict[str, list[str]]) -> Section:
         ("stage", "report", "result", "time", "peak memory", "on disk"),
         rows,
         text_columns=3,
-        note="Time adds up, peak memory is the largest. Times are minutes:seconds.",
+        note="Times are minutes:seconds and add up; peak memory is the largest."
+        + (f" Not in this recipe: {', '.join(later)}." if later else ""),
     )
     return Section(
         "lineage",

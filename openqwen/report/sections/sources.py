@@ -7,6 +7,8 @@ from openqwen.report.content import Block, Row, Table, Text
 from openqwen.report.formatting import MISSING, integer
 from openqwen.report.run_facts import RunFacts, StageFacts
 
+REGISTRIES = {"debian": "Debian", "pypi": "PyPI", "python": "Python"}
+
 
 def headline(stage: StageFacts) -> list[str]:
     """Return the number of pages and their size."""
@@ -20,13 +22,13 @@ def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
     facts = stage.json("sources.json")
     found: list[Block] = [_sources_table(facts["sources"])]
     aside = [
-        Row((name, reason, integer(entry["count"]), ", ".join(entry["examples"][:2])))
+        Row((name, reason, ", ".join(entry["examples"][:2]), integer(entry["count"])))
         for name, source in facts["sources"].items()
         for reason, entry in source["set_aside"].items()
     ]
     if aside:
-        columns = ("source", "reason", "records", "for example")
-        found.append(Table("Records set aside because they could not be read", columns, aside, 4))
+        columns = ("source", "reason", "for example", "records")
+        found.append(Table("Records set aside because they could not be read", columns, aside, 3))
     if facts["left_out"]:
         rows = [Row((name, reason)) for name, reason in facts["left_out"].items()]
         found.append(Table("Sources left out on this system", ("source", "reason"), rows, 2))
@@ -40,13 +42,12 @@ def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
 def _sources_table(sources: dict[str, dict[str, Any]]) -> Table:
     rows = []
     for name, source in sources.items():
-        package = f"{source.get('package', '')} {source.get('version', '')}".strip()
         licence = source["licence"] + (" · non-commercial" if source["non_commercial"] else "")
         aside = sum(entry["count"] for entry in source["set_aside"].values())
         cells = (
             name,
             source["about"],
-            package or source.get("path", MISSING),
+            _origin(name, source),
             licence,
             integer(source["files"]),
             integer(source["pages"]),
@@ -60,11 +61,20 @@ def _sources_table(sources: dict[str, dict[str, Any]]) -> Table:
     rows.append(Row((*total, format_bytes(_sum(every, "bytes")), integer(aside)), "total"))
     return Table(
         "Sources",
-        ("source", "what it is", "package", "licence", "files", "pages", "size", "set aside"),
+        ("source", "what it is", "from", "licence", "files", "pages", "size", "set aside"),
         rows,
         text_columns=4,
         note="A page is one record: an HTML page, a text, a source file or a conversation.",
     )
+
+
+def _origin(name: str, source: dict[str, Any]) -> str:
+    """Return registry, package and version; of own files the path that was given."""
+    if "registry" not in source:
+        return str(source.get("path", MISSING))
+    package = "" if source["package"] in (name, source["registry"]) else source["package"]
+    parts = (REGISTRIES.get(source["registry"], source["registry"]), package, source["version"])
+    return " ".join(part for part in parts if part)
 
 
 def _benchmarks_table(benchmarks: dict[str, dict[str, Any]]) -> Table:

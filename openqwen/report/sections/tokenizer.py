@@ -3,7 +3,7 @@
 from typing import Any
 
 from openqwen.core.log import format_bytes
-from openqwen.report.content import Block, Row, Table
+from openqwen.report.content import Block, Row, Table, Text
 from openqwen.report.formatting import decimal, integer, percent
 from openqwen.report.reported import reported
 from openqwen.report.run_facts import RunFacts, StageFacts
@@ -13,6 +13,10 @@ TITLES = {
     "held_out": "Compression of held-out documents",
     "trained_on": "Compression of documents it was trained on",
 }
+HOW_TO_READ = (
+    "More bytes a token is better compression; a Chinese character is three bytes. Digits: the "
+    "share of tokens that are one digit."
+)
 
 
 def headline(stage: StageFacts) -> list[str]:
@@ -28,8 +32,9 @@ def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
     found += [
         _compression_table(title, compression[name])
         for name, title in TITLES.items()
-        if compression.get(name)
+        if compression[name]
     ]
+    found.append(Text(HOW_TO_READ, is_note=True))
     return found
 
 
@@ -74,6 +79,4 @@ def _compression_table(title: str, groups: list[dict[str, Any]]) -> Table:
         title,
         ("group", "documents", "size", "tokens", "bytes/token", "characters/token", "digits"),
         rows,
-        note="More bytes a token is better compression. A Chinese character is three bytes. Digits: "
-        "share of tokens that are one digit.",
     )

@@ -1,0 +1,109 @@
+"""How much of a text repeats itself: lines, paragraphs and n-grams (Gopher, table A1).
+
+    find_repetition(text, words, config, words_per_gram=1)     # None, or what is too much
+
+Only what has been seen before counts: of a line that stands there twice, the second.
+"""
+
+import re
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openqwen.data.config import RepetitionRules
+from openqwen.data.findings import Finding
+from openqwen.data.shingles import Hashes, ngram_hashes
+
+_PARAGRAPH_GAP = re.compile(r"\n\s*\n")
+
+
+def find_repetition(
+    text: str, units: list[str], hashes_N: Hashes, config: RepetitionRules, *, unit_scale: int
+) -> Finding | None:
+    """Return the first limit a text breaks, or None.
+
+    Args:
+        text: prose without code blocks.
+        units: its words or characters.
+        hashes_N: their numbers.
+        config: limits, n-gram lengths in words.
+        unit_scale: units that make a word: 1 for words, more for characters.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    paragraphs = [part.strip() for part in _PARAGRAPH_GAP.split(text) if part.strip()]
+    for name, parts, max_share, max_chars in (
+        ("lines", lines, config.max_duplicate_lines, config.max_duplicate_line_chars),
+        (
+            "paragraphs",
+            paragraphs,
+            config.max_duplicate_paragraphs,
+            config.max_duplicate_paragraph_chars,
+        ),
+    ):
+        share, chars = repeated_parts(parts)
+        if share > max_share:
+            return Finding(f"repeated {name}", share, f"{share:.0%} of {name} were seen before")
+        if chars > max_chars:
+            return Finding(f"repeated {name}", chars, f"{chars:.0%} of text in such {name}")
+    return _find_repeated_ngrams(units, hashes_N, config, unit_scale)
+
+
+def repeated_parts(parts: list[str]) -> tuple[float, float]:
+    """Return the share of parts seen before, and the share of characters in them."""
+    counts = Counter(parts)
+    total = sum(map(len, parts))
+    if not total:
+        return 0.0, 0.0
+    again = {part: count - 1 for part, count in counts.items() if count > 1}
+    chars = sum(len(part) * count for part, count in again.items())
+    return sum(again.values()) / len(parts), chars / total
+
+
+def _find_repeated_ngrams(
+    units: list[str], hashes_N: Hashes, config: RepetitionRules, unit_scale: int
+) -> Finding | None:
+    lengths_N = np.fromiter(map(len, units), dtype=np.int64, count=len(units))
+    for words, limit in sorted(config.max_top_ngrams.items()):
+        share, place = top_ngram_share(hashes_N, lengths_N, words * unit_scale)
+        if share > limit:
+            gram = " ".join(units[place : place + words * unit_scale])
+            return Finding("one n-gram too often", share, f"{share:.0%} of text is “{gram}”")
+    for words, limit in sorted(config.max_duplicate_ngrams.items()):
+        share = duplicate_ngram_share(hashes_N, lengths_N, words * unit_scale)
+        if share > limit:
+            detail = f"{share:.0%} of text in {words * unit_scale}-grams seen before"
+            return Finding("repeated n-grams", share, detail)
+    return None
+
+
+def top_ngram_share(hashes_N: Hashes, lengths_N: NDArray[np.int64], n: int) -> tuple[float, int]:
+    """Return the share of characters the most frequent n-gram covers, and where it first stands.
+
+    An n-gram that stands only once covers nothing.
+    """
+    grams = ngram_hashes(hashes_N, n)
+    if not len(grams):
+        return 0.0, 0
+    _, first_G, counts_G = np.unique(grams, return_index=True, return_counts=True)
+    # of equally frequent ones the first in the text
+    best = int(np.lexsort((first_G, -counts_G))[0])
+    place, count = int(first_G[best]), int(counts_G[best])
+    if count < 2:
+        return 0.0, place
+    return count * int(lengths_N[place : place + n].sum()) / int(lengths_N.sum()), place
+
+
+def duplicate_ngram_share(hashes_N: Hashes, lengths_N: NDArray[np.int64], n: int) -> float:
+    """Return the share of characters in n-grams seen before; overlaps count once."""
+    grams = ngram_hashes(hashes_N, n)
+    if not len(grams):
+        return 0.0
+    again_G = np.ones(len(grams), dtype=bool)
+    again_G[np.unique(grams, return_index=True)[1]] = False
+    edges = np.zeros(len(hashes_N) + 1, dtype=np.int64)
+    starts = np.flatnonzero(again_G)
+    np.add.at(edges, starts, 1)
+    np.add.at(edges, starts + n, -1)
+    covered_N = np.cumsum(edges[:-1]) > 0
+    return int(lengths_N[covered_N].sum()) / int(lengths_N.sum())
