@@ -64,9 +64,13 @@ class Progress:
             self.shown = now
             self._show(end="" if self.is_terminal else "\n")
 
-    def close(self) -> None:
-        """Show the final line."""
-        self._show(end="\n")
+    def close(self, summary: str = "") -> None:
+        """Show the final line, or `summary` in its place."""
+        if summary:
+            self.stream.write(("\r\x1b[K" if self.is_terminal else "") + summary + "\n")
+            self.stream.flush()
+        else:
+            self._show(end="\n")
 
     def line(self) -> str:
         """Return the line as it would be shown now."""

@@ -13,18 +13,6 @@ from pydantic import Field, model_validator
 
 from openqwen.core.config import Config, setting
 
-STEP_NAMES = (
-    "extract",
-    "licence",
-    "language",
-    "exact",
-    "minhash",
-    "rules",
-    "decontaminate",
-    "mixture",
-)
-OPTIONAL_STEPS = ("exact", "minhash", "rules", "decontaminate")
-
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -33,7 +21,7 @@ class ExtractConfig(Config):
 
     max_page_bytes: int = setting(16_000_000, "larger pages are dropped, in bytes", ge=1)
     max_bad_characters: Share = setting(
-        0.001, "share of undecodable characters above which a page is dropped"
+        0.005, "share of undecodable characters above which a page is dropped"
     )
     timeout_s: float = setting(10.0, "time one HTML page may take, in seconds", gt=0)
     memory_bytes: int = setting(
@@ -172,6 +160,9 @@ class DecontaminateConfig(Config):
     min_units: int = setting(
         8, "a benchmark text shorter than an n-gram must match whole and have this many", ge=2
     )
+    min_words: int = setting(
+        4, "units of an overlap that are not numbers: rows of numbers stand everywhere", ge=0
+    )
     action: Literal["drop", "report"] = setting(
         "drop", "drop the document, or only list it in contamination.json"
     )
@@ -215,6 +206,9 @@ class DocumentsConfig(Config):
 
     skip: tuple[Literal["exact", "minhash", "rules", "decontaminate"], ...] = setting(
         (), "steps to leave out, for ablations"
+    )
+    validation_share: float = setting(
+        0.03, "share of each group's documents held out for validation", ge=0, le=0.5
     )
     extract: ExtractConfig = ExtractConfig()
     language: LanguageConfig = LanguageConfig()

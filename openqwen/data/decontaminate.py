@@ -3,9 +3,9 @@
     index = BenchmarkIndex(read_benchmarks(folder), config)
     for overlap in index.overlaps(units, hashes): ...
 
-N-grams are of words, or of characters where a language writes no gaps, so a Chinese test is found in
-Chinese text as an English one in English, whatever language the document is taken for. Numbers point
-at candidates; what is reported was compared unit by unit.
+N-grams are of words, or of characters where a language writes no gaps, so a Chinese test is found
+in Chinese text as an English one in English, whatever language the document is taken for. Numbers
+point at candidates; what is reported was compared unit by unit.
 """
 
 import json
@@ -25,7 +25,10 @@ from openqwen.data.config import DecontaminateConfig
 from openqwen.data.shingles import Hashes, UnitHasher, ngram_hashes
 from openqwen.data.steps import Outcome, Rejected
 
+Indices = NDArray[np.int32]
+
 MAX_ITEMS = 5  # test items reported for one document
+MASK_SLOTS = 8  # of the table looked up before searching, for each n-gram in it
 CONTEXT_CHARS = 200  # of the document, on each side of the overlap
 
 
@@ -46,13 +49,29 @@ class Overlap:
     ngram: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class _Table:
-    """All n-grams of one length: sorted numbers, and for each the item and place it stands at."""
+    """All n-grams of one length: their numbers, sorted, and the item and place each stands at."""
 
-    hashes_G: Hashes
-    items_G: NDArray[np.int32]
-    places_G: NDArray[np.int32]
+    def __init__(self, hashes_G: Hashes, items_G: Indices, places_G: Indices) -> None:
+        order_G = np.argsort(hashes_G, kind="stable")
+        self.hashes, self.items, self.places = (
+            hashes_G[order_G],
+            items_G[order_G],
+            places_G[order_G],
+        )
+        bits = max(16, (MASK_SLOTS * len(hashes_G)).bit_length())
+        self.shift = np.uint64(64 - bits)
+        self.mask = np.zeros(1 << bits, dtype=bool)
+        self.mask[hashes_G >> self.shift] = True
+
+    def find(self, grams_N: Hashes) -> Iterator[tuple[int, int, int]]:
+        """Yield place in the text, item and place in the item for each number in the table."""
+        maybe = np.flatnonzero(self.mask[grams_N >> self.shift])
+        first = np.searchsorted(self.hashes, grams_N[maybe], side="left")
+        after = np.searchsorted(self.hashes, grams_N[maybe], side="right")
+        for start, low, high in zip(maybe.tolist(), first.tolist(), after.tolist(), strict=True):
+            for row in range(low, high):
+                yield start, int(self.items[row]), int(self.places[row])
 
 
 def read_benchmarks(folder: Path) -> list[TestItem]:
@@ -87,6 +106,7 @@ class BenchmarkIndex:
             hasher: the numbers of units, the same as for documents.
         """
         self.items = items
+        self.min_words = config.min_words
         self.units = [units(item.text) for item in items]
         owners: dict[int, list[int]] = {}
         for place, words in enumerate(self.units):
@@ -99,8 +119,7 @@ class BenchmarkIndex:
         hashes_G = np.concatenate(grams)
         items_G = np.repeat(np.array(owned, dtype=np.int32), [len(g) for g in grams])
         places_G = np.concatenate([np.arange(len(g), dtype=np.int32) for g in grams])
-        order_G = np.argsort(hashes_G, kind="stable")
-        return _Table(hashes_G[order_G], items_G[order_G], places_G[order_G])
+        return _Table(hashes_G, items_G, places_G)
 
     def overlaps(self, words: list[str], hashes_N: Hashes) -> Iterator[Overlap]:
         """Yield each test item that a text overlaps with, once, with the first n-gram shared.
@@ -111,17 +130,11 @@ class BenchmarkIndex:
         """
         seen: set[int] = set()
         for n, table in self.tables.items():
-            grams = ngram_hashes(hashes_N, n)
-            places = np.searchsorted(table.hashes_G, grams)
-            places[places == len(table.hashes_G)] = 0
-            for start in np.flatnonzero(table.hashes_G[places] == grams).tolist():
+            for start, item, place in table.find(ngram_hashes(hashes_N, n)):
                 ngram = tuple(words[start : start + n])
-                for row in range(int(places[start]), len(table.hashes_G)):
-                    if table.hashes_G[row] != grams[start]:
-                        break
-                    item, place = int(table.items_G[row]), int(table.places_G[row])
-                    if item in seen or tuple(self.units[item][place : place + n]) != ngram:
-                        continue
+                if item in seen or tuple(self.units[item][place : place + n]) != ngram:
+                    continue
+                if sum(not unit.isnumeric() for unit in ngram) >= self.min_words:
                     seen.add(item)
                     yield Overlap(self.items[item], ngram)
 

@@ -74,7 +74,9 @@ def _word_findings(prose: Prose, config: RulesConfig) -> Iterator[Finding | None
     yield below("too few words", len(prose.full_units), limits.min_words, "words")
     yield above("too many words", len(prose.full_units), limits.max_words, "words")
     yield _too_little_prose(prose, config.prose)
-    words = [unit for unit in prose.units if not _SCRIPT.match(unit)]
+    words = prose.units
+    if prose.script_share:  # single characters of a quoted Chinese text are no short words
+        words = [unit for unit in words if not _SCRIPT.match(unit)]
     mean = _share(sum(map(len, words)), len(words))
     if prose.language not in SHORT_WORD_LANGUAGES:
         yield below("words too short", mean, limits.min_mean_word_chars, "characters a word")
@@ -100,7 +102,7 @@ def _shared_findings(prose: Prose, limits: ProseRules) -> Iterator[Finding | Non
     count = len(prose.units)
     symbols = len(_SYMBOLS.findall(prose.text))
     yield above("symbols", _share(symbols, count), limits.max_symbol_ratio, "symbols a word")
-    letters = sum(any(map(str.isalpha, unit)) for unit in prose.units)
+    letters = count - sum(map(str.isnumeric, prose.units))
     yield below("few letters", _share(letters, count), limits.min_alphabetic, "of words have one")
     found = count_stop_words(prose.language, set(prose.units), prose.text)
     if found is not None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from openqwen.core.errors import UserError
 from openqwen.core.intervals import mean_interval
 from openqwen.core.log import MetricStream, Progress, read_metrics, say
+from openqwen.core.workers import Workers
 from openqwen.eval.config import LongContextConfig
 from openqwen.eval.passkey import CHANCE_LOSS, passkey_measure, shortest_prompt
 from openqwen.eval.perplexity import (
@@ -62,26 +63,17 @@ def measure_long_context(
     picked = pick_documents([len(d) for d in documents], lengths[-1], config.num_documents)
     texts = [documents[i][: lengths[-1] + 1] for i in picked]
     memo = _Memo(kept)
-    methods = table3_methods(model.config)
-    progress = Progress("longcontext   perplexity", total=len(methods) * len(lengths), unit="cells")
-    losses: dict[tuple[str, int], list[float]] = {}
-    for method in methods:
-        for length in lengths:
-            losses[method.name, length] = memo.get(
-                f"{method.name} {length}",
-                partial(_cell_losses, model, texts, length, method, config, losses),
-            )
-            progress.advance(note=f"{method.name} at {length:,}")
-    progress.close()
-    tokens = lengths[-1]
+    with Workers(1 if model.lm_head.weight.is_cuda else 0) as workers:
+        losses = _all_losses(model, texts, lengths, config, memo, workers)
+        passkey = _passkey_grid(model, tokenizer, documents, lengths, config, seed, memo, workers)
     return {
         "train_length": model.config.train_length,
         "lengths": lengths,
         "num_documents": len(texts),
-        "tokens_a_document": tokens,
+        "tokens_a_document": lengths[-1],
         "seed": seed,
-        "rows": [_row(method, lengths, losses, tokens) for method in methods],
-        "passkey": _passkey_grid(model, tokenizer, documents, lengths, config, seed, memo),
+        "rows": [_row(m, lengths, losses, lengths[-1]) for m in table3_methods(model.config)],
+        "passkey": passkey,
         "passkey_chance_loss": CHANCE_LOSS,
     }
 
@@ -121,6 +113,29 @@ def _usable_lengths(
     return [length for length in usable if usable[-1] % length == 0]
 
 
+def _all_losses(
+    model: Decoder,
+    texts: list[Tensor],
+    lengths: list[int],
+    config: LongContextConfig,
+    memo: "_Memo",
+    workers: Workers,
+) -> dict[tuple[str, int], list[float]]:
+    """Return method and length -> each document's summed loss."""
+    methods = table3_methods(model.config)
+    progress = Progress("longcontext   perplexity", total=len(methods) * len(lengths), unit="cells")
+    losses: dict[tuple[str, int], list[float]] = {}
+    for method in methods:
+        for length in lengths:
+            losses[method.name, length] = memo.get(
+                f"{method.name} {length}",
+                partial(_cell_losses, model, texts, length, method, config, losses, workers),
+            )
+            progress.advance(note=f"{method.name} at {length:,}")
+    progress.close()
+    return losses
+
+
 def _cell_losses(
     model: Decoder,
     texts: list[Tensor],
@@ -128,6 +143,7 @@ def _cell_losses(
     method: Method,
     config: LongContextConfig,
     known: dict[tuple[str, int], list[float]],
+    workers: Workers,
 ) -> list[float]:
     """Return each document's summed loss; up to the training length every method is the model."""
     plain = known.get(("no method", length))
@@ -135,7 +151,11 @@ def _cell_losses(
         return plain
     stride = max(1, round(config.truncated_stride_share * model.config.train_length))
     device = model.lm_head.weight.device
-    return [document_losses(model, t.to(device), length, method, stride=stride) for t in texts]
+
+    def one(text: Tensor) -> float:
+        return document_losses(model, text.to(device), length, method, stride=stride)
+
+    return list(workers.map(one, texts))
 
 
 def _row(
@@ -172,6 +192,7 @@ def _passkey_grid(
     config: LongContextConfig,
     seed: int,
     memo: "_Memo",
+    workers: Workers,
 ) -> list[dict[str, Any]]:
     """Return the cells of length × depth for no method and for all of them."""
     methods = [m for m in table3_methods(model.config) if not m.is_control]
@@ -182,34 +203,32 @@ def _passkey_grid(
     cells = [(m, n, d) for m in chosen for n in grid_lengths for d in config.passkey_depths]
     if not config.passkey_trials or not cells:
         return []
+    names = [f"passkey {method.name} {length} {depth}" for method, length, depth in cells]
+
+    def measure(cell: tuple[Method, int, float]) -> list[float]:
+        method, length, depth = cell
+        extended = length > model.config.train_length
+        exact, loss = passkey_measure(
+            model,
+            tokenizer,
+            filler,
+            length=length,
+            depth=depth,
+            num_trials=config.passkey_trials,
+            long_context=method.long_context if extended else NO_EXTENSION,
+            seed=seed,
+        )
+        return [exact, loss]
+
+    open_cells = [cell for cell, name in zip(cells, names, strict=True) if name not in memo.known]
+    fresh = workers.map(measure, open_cells)
     progress = Progress("longcontext   passkey", total=len(cells), unit="cells")
     rows = []
-    for method, length, depth in cells:
-        extended = length > model.config.train_length
-        exact, loss = memo.get(
-            f"passkey {method.name} {length} {depth}",
-            partial(
-                passkey_measure,
-                model,
-                tokenizer,
-                filler,
-                length=length,
-                depth=depth,
-                num_trials=config.passkey_trials,
-                long_context=method.long_context if extended else NO_EXTENSION,
-                seed=seed,
-            ),
-        )
-        rows.append(
-            {
-                "method": method.name,
-                "length": length,
-                "depth": depth,
-                "num_trials": config.passkey_trials,
-                "num_exact": int(exact),
-                "digit_loss": loss,
-            }
-        )
+    for (method, length, depth), name in zip(cells, names, strict=True):
+        exact, loss = memo.get(name, lambda: next(fresh))
+        row = {"method": method.name, "length": length, "depth": depth}
+        counts = {"num_trials": config.passkey_trials, "num_exact": int(exact)}
+        rows.append(row | counts | {"digit_loss": loss})
         progress.advance(note=f"{method.name} at {length:,}")
     progress.close()
     return rows

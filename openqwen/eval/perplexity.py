@@ -16,7 +16,7 @@ from torch import Tensor
 
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import Decoder
-from openqwen.model.likelihood import token_losses
+from openqwen.model.likelihood import IGNORED, sequence_losses
 from openqwen.model.long_context import NO_EXTENSION, LongContext, window_schedule
 
 TOKENS_A_PASS = 8192  # tokens of one forward pass; bounds memory, not results
@@ -48,7 +48,6 @@ def table3_methods(config: ModelConfig) -> list[Method]:
     ]
 
 
-@torch.no_grad()
 def document_losses(
     model: Decoder, ids_N: Tensor, length: int, method: Method, *, stride: int
 ) -> float:
@@ -83,9 +82,10 @@ def _summed_loss(
     rows = max(1, TOKENS_A_PASS // inputs_BT.shape[1])
     total = 0.0
     for start in range(0, len(inputs_BT), rows):
-        hidden_BTD = model.hidden(inputs_BT[start : start + rows], long_context=long_context)
-        targets_N = targets_BT[start : start + rows].flatten()
-        losses_N = token_losses(hidden_BTD.flatten(0, 1), model.lm_head.weight, targets_N)
+        part = slice(start, start + rows)
+        losses_N = sequence_losses(
+            model, inputs_BT[part], targets_BT[part], long_context=long_context
+        )
         total += float(losses_N.double().sum())
     return total
 
@@ -97,7 +97,7 @@ def _truncated_loss(model: Decoder, inputs_T: Tensor, targets_T: Tensor, stride:
     starts = range(stride, total - size + 1, stride)
     windows_BT = torch.stack([inputs_T[s : s + size] for s in starts])
     targets_BT = torch.stack([targets_T[s : s + size] for s in starts]).clone()
-    targets_BT[:, :-stride] = -100  # scored by an earlier window
+    targets_BT[:, :-stride] = IGNORED  # scored by an earlier window
     return first + _summed_loss(model, windows_BT, targets_BT, NO_EXTENSION)
 
 

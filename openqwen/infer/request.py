@@ -27,7 +27,7 @@ class Vocabulary:
     """What a reply needs to know of ids: their text, which may be sampled, which end it."""
 
     tokenizer: Tokenizer | None
-    allowed_V: Tensor  # noqa: N815
+    allowed_V: Tensor
     stop_ids: tuple[int, ...]
 
 

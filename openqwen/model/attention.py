@@ -29,9 +29,9 @@ class Placement:
         starts: position of each row's first query; one entry where all rows agree.
     """
 
-    cos_BT1P: Tensor  # noqa: N815
-    sin_BT1P: Tensor  # noqa: N815
-    scale_BT11: Tensor | None  # noqa: N815
+    cos_BT1P: Tensor
+    sin_BT1P: Tensor
+    scale_BT11: Tensor | None
     starts: tuple[int, ...]
 
 

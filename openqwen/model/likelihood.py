@@ -6,6 +6,9 @@ losses_N = token_losses(hidden_ND, model.lm_head.weight, targets_N)     # nats a
 import torch
 from torch import Tensor
 
+from openqwen.model.decoder import Decoder
+from openqwen.model.long_context import NO_EXTENSION, LongContext
+
 IGNORED = -100  # targets that bear no loss
 CHUNK_BYTES = 8 << 20  # float32 logits held at once: what a last-level cache takes
 
@@ -26,6 +29,26 @@ def token_losses(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Ten
         valid_N = targets_N[rows] != IGNORED
         losses_N[rows] = (logits_NV.logsumexp(1) - picked_N) * valid_N
     return losses_N
+
+
+@torch.no_grad()
+def sequence_losses(
+    model: Decoder,
+    inputs_BT: Tensor,
+    targets_BT: Tensor,
+    *,
+    long_context: LongContext = NO_EXTENSION,
+) -> Tensor:
+    """Return each target's negative log-likelihood in nats, (B·T,) float32, row after row.
+
+    Args:
+        model: in evaluation mode where methods are to be in force.
+        inputs_BT: token ids.
+        targets_BT: the token that follows each; `IGNORED` counts 0.
+        long_context: methods in force.
+    """
+    hidden_ND = model.hidden(inputs_BT, long_context=long_context).flatten(0, 1)
+    return token_losses(hidden_ND, model.lm_head.weight, targets_BT.flatten())
 
 
 def logit_chunks(num_rows: int, vocab_size: int) -> list[slice]:

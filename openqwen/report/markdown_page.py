@@ -20,7 +20,7 @@ from openqwen.report.formatting import clean
 PLOTS_NAME = "plots"  # directory beside the page
 
 # underscores inside words are no emphasis, and settings' names are full of them
-_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 _OPENS_BLOCK = re.compile(r"^([-+=#]|\d+(?=[.)](?:\s|$)))")
 
 

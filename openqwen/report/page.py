@@ -6,10 +6,12 @@
 Equal inputs give equal bytes.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path, write_text
 from openqwen.report.content import BarPlot, Block, LinePlot, Page, Picture, Section, Table, Text
 from openqwen.report.content import walk as walk_blocks
@@ -82,11 +84,11 @@ def write_report(run_directory: Path, out: Path, *, title: str = "") -> dict[str
 
 def build_page(run: RunFacts, *, title: str = "") -> Page:
     """Return the page's content, whatever it will be written as."""
-    headlines = {
-        stage.kind.name: SECTIONS[stage.kind.name][0](stage)
-        for stage in run.done
-        if stage.kind.name in SECTIONS
-    }
+    headlines = {}
+    for stage in run.done:
+        if stage.kind.name in SECTIONS:
+            with _known_form(stage):
+                headlines[stage.kind.name] = SECTIONS[stage.kind.name][0](stage)
     sections = [overview(run, headlines)]
     sections += [_stage_section(stage, run) for stage in run.stages if stage.kind.name in SECTIONS]
     sections.append(ending(run))
@@ -122,7 +124,8 @@ def _stage_section(stage: StageFacts, run: RunFacts) -> Section:
             for problem in stage.manifest.problems(stage.directory)
         ]
         blocks = [Text(f"Changed since it was written: {problem}.") for problem in problems]
-        blocks += SECTIONS[stage.kind.name][1](stage, run)
+        with _known_form(stage):
+            blocks += SECTIONS[stage.kind.name][1](stage, run)
         blocks.append(settings_details(stage))
     return Section(
         stage.kind.name,
@@ -132,3 +135,15 @@ def _stage_section(stage: StageFacts, run: RunFacts) -> Section:
         stage.line(),
         blocks,
     )
+
+
+@contextlib.contextmanager
+def _known_form(stage: StageFacts) -> Iterator[None]:
+    """Turn a value missing from a stage's files into a line for the user."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(
+            f"{stage.directory}: its files lack {error}, which this version of openqwen writes; "
+            "run the stage again"
+        ) from error

@@ -1,12 +1,14 @@
 """AdamW on float32 masters of a model that may compute in bfloat16 (§2.4).
 
     optimiser = MasterAdamW(model, config)
-    loss.backward(); optimiser.accumulate()          # once a micro-batch
+    optimiser.accumulate(torch.autograd.grad(loss, list(model.parameters())))  # a micro-batch
     norm = optimiser.step(learning_rate)             # clip, update masters, copy them back
 
 Gradients of micro-batches are summed in float32. Where the model is float32 already, its parameters
 are the masters and nothing is copied.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -44,16 +46,13 @@ class MasterAdamW:
         )
 
     @torch.no_grad()
-    def accumulate(self) -> None:
-        """Add the model's gradients to the masters' in float32 and clear the model's."""
-        for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if parameter.grad is None:
-                continue
+    def accumulate(self, gradients: Sequence[Tensor]) -> None:
+        """Add one micro-batch's gradients, in the parameters' order, to the sum in float32."""
+        for gradient, master in zip(gradients, self.masters, strict=True):
             if master.grad is None:
-                master.grad = parameter.grad.float()
+                master.grad = gradient.to(torch.float32, copy=True)
             else:
-                master.grad += parameter.grad
-            parameter.grad = None
+                master.grad += gradient
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> Tensor:

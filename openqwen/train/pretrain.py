@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from openqwen.core.log import say
-from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
+from openqwen.core.runtime import count_processors, pick_device, pick_dtype, set_determinism
+from openqwen.core.workers import Workers
 from openqwen.data.loader import TokenWindows
 from openqwen.data.shards import read_context_length, read_shard
 from openqwen.model.config import (
@@ -48,9 +49,10 @@ class PretrainTrainer:
         context_length: int,
         seed: int,
         dtype: torch.dtype,
+        workers: Workers,
     ) -> None:
         """Take a float32 model on its device; it computes in `dtype` from here on."""
-        self.config, self.model = config, model
+        self.config, self.model, self.workers = config, model, workers
         self.context_length = context_length
         self.device = model.lm_head.weight.device
         self.optimiser = MasterAdamW(model, config, compute_dtype=dtype)
@@ -74,6 +76,7 @@ class PretrainTrainer:
             targets_BT.to(self.device),
             micro_sequences=self.config.micro_sequences,
             learning_rate=learning_rate,
+            workers=self.workers,
         )
         return {"loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
 
@@ -87,6 +90,7 @@ class PretrainTrainer:
                 context_length=self.context_length,
                 max_tokens=self.config.evaluation_tokens,
                 batch_sequences=self.config.micro_sequences,
+                workers=self.workers,
             )
         }
 
@@ -130,20 +134,19 @@ def pretrain(
         config, vocab_size=padded_rows(vocabulary.vocab_size), context_length=context_length
     )
     model = new_decoder(shape, seed=seed, device=device)
-    trainer = PretrainTrainer(
-        config, model, shards, context_length=context_length, seed=seed, dtype=dtype
-    )
-    peak = _announce(config, shape, trainer, dtype)
-    settings = LoopSettings(
-        num_steps=config.num_steps,
-        log_every=config.log_every_steps,
-        evaluate_every=config.evaluate_every_steps,
-        checkpoint_every=config.checkpoint_every_steps,
-        keep_checkpoints=config.keep_checkpoints,
-        flops_per_token=flops_per_token(shape, context_length),
-        peak_flops_per_s=peak.flops_per_s,
-    )
-    final = run_loop("base", trainer, settings, out)
+    with Workers(1 if device.type != "cpu" else count_processors()) as workers:
+        trainer = PretrainTrainer(
+            config,
+            model,
+            shards,
+            context_length=context_length,
+            seed=seed,
+            dtype=dtype,
+            workers=workers,
+        )
+        peak = _announce(config, shape, trainer, dtype)
+        settings = _calendar(config, shape, context_length, peak)
+        final = run_loop("base", trainer, settings, out)
     write_export(
         out,
         model,
@@ -159,6 +162,20 @@ def pretrain(
         "best_flops_per_s": round(peak.best_flops_per_s),
         "best_shape": list(peak.best_shape),
     }
+
+
+def _calendar(
+    config: PretrainConfig, shape: ModelConfig, context_length: int, peak: Peak
+) -> LoopSettings:
+    return LoopSettings(
+        num_steps=config.num_steps,
+        log_every=config.log_every_steps,
+        evaluate_every=config.evaluate_every_steps,
+        checkpoint_every=config.checkpoint_every_steps,
+        keep_checkpoints=config.keep_checkpoints,
+        flops_per_token=flops_per_token(shape, context_length),
+        peak_flops_per_s=peak.flops_per_s,
+    )
 
 
 def _counts(
@@ -201,7 +218,10 @@ def _announce(
 ) -> Peak:
     """Measure the peak and say what is about to be trained, on what, for how long."""
     peak = measure_peak(
-        shape, num_tokens=config.micro_sequences * trainer.context_length, dtype=dtype
+        shape,
+        num_tokens=config.micro_sequences * trainer.context_length,
+        dtype=dtype,
+        workers=trainer.workers,
     )
     say(
         f"base          {count_parameters(shape):,} parameters "

@@ -7,6 +7,7 @@ micro-batches of one give the update of one micro-batch of eight.
 import torch
 from torch import Tensor
 
+from openqwen.core.workers import Workers
 from openqwen.model.decoder import Decoder
 from openqwen.model.likelihood import IGNORED
 from openqwen.train.losses import linear_cross_entropy
@@ -21,6 +22,7 @@ def next_token_step(
     *,
     micro_sequences: int,
     learning_rate: float,
+    workers: Workers,
 ) -> tuple[Tensor, Tensor]:
     """Take one step; return mean loss in nats a token and the gradient norm, both () float32.
 
@@ -31,17 +33,21 @@ def next_token_step(
         targets_BT: next tokens; `IGNORED` bears no loss.
         micro_sequences: rows a forward pass.
         learning_rate: of this step.
+        workers: work on micro-batches at the same time; their gradients are added in the order of
+            the batch, so the result does not depend on how many there are.
     """
     num_valid = (targets_BT != IGNORED).sum()
-    total = torch.zeros((), device=inputs_BT.device)
-    for start in range(0, len(inputs_BT), micro_sequences):
+    parameters = list(model.parameters())
+
+    def gradients(start: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         rows = slice(start, start + micro_sequences)
-        hidden_BTD = model.hidden(inputs_BT[rows])
-        nll = linear_cross_entropy(
-            hidden_BTD.flatten(0, 1), model.lm_head.weight, targets_BT[rows].flatten()
-        )
-        (nll / num_valid).backward()
-        optimiser.accumulate()
-        total += nll.detach()
+        hidden_ND = model.hidden(inputs_BT[rows]).flatten(0, 1)
+        nll = linear_cross_entropy(hidden_ND, model.lm_head.weight, targets_BT[rows].flatten())
+        return nll.detach(), torch.autograd.grad(nll / num_valid, parameters)
+
+    total = torch.zeros((), device=inputs_BT.device)
+    for nll, grads in workers.map(gradients, range(0, len(inputs_BT), micro_sequences)):
+        total += nll
+        optimiser.accumulate(grads)
     norm = optimiser.step(learning_rate)
     return total / num_valid, norm

@@ -1,6 +1,6 @@
 """How fast training could be: FLOPs a token and the measured peak of the model's own products.
 
-    peak = measure_peak(config, num_tokens=4096, dtype=torch.bfloat16)
+    peak = measure_peak(config, num_tokens=1024, dtype=torch.bfloat16, workers=workers)
     share = tokens_per_s * flops_per_token(config, 256) / peak.flops_per_s
 
 The peak is the time-weighted rate of the matrix products of one training step at their own shapes,
@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 import torch
 
+from openqwen.core.workers import Workers
 from openqwen.model.config import ModelConfig
 
 REPEATS = 5
+PRODUCTS = 3  # a sample, so that starting the workers does not count
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,17 @@ def flops_per_token(config: ModelConfig, context_length: int) -> int:
     return 6 * weights + 6 * L * context_length * D
 
 
-def measure_peak(config: ModelConfig, *, num_tokens: int, dtype: torch.dtype) -> Peak:
-    """Time the model's matrix products on `num_tokens` rows; medians of a few repeats."""
+def measure_peak(
+    config: ModelConfig, *, num_tokens: int, dtype: torch.dtype, workers: Workers
+) -> Peak:
+    """Time the model's matrix products on `num_tokens` rows, all workers at once; medians.
+
+    Args:
+        config: the shape whose products are measured.
+        num_tokens: rows of a micro-batch.
+        dtype: compute type.
+        workers: each does every product at the same time as the others, as in training.
+    """
     total_flops = total_s = 0.0
     best, best_shape = 0.0, (0, 0, 0)
     for inner, outer, count in _products(config):
@@ -44,8 +55,8 @@ def measure_peak(config: ModelConfig, *, num_tokens: int, dtype: torch.dtype) ->
         inputs, outputs = torch.randn(num_tokens, inner).to(dtype), torch.randn(num_tokens, outer)
         grad = outputs.to(dtype)
         for left, right in ((inputs, weight.T), (grad, weight), (grad.T, inputs)):
-            flops = 2 * left.shape[0] * left.shape[1] * right.shape[1]
-            seconds = _median_seconds(left, right)
+            flops = 2 * left.shape[0] * left.shape[1] * right.shape[1] * workers.count
+            seconds = _median_seconds(left, right, workers)
             total_flops += count * flops
             total_s += count * seconds
             if flops / seconds > best:
@@ -72,11 +83,17 @@ def _products(config: ModelConfig) -> list[tuple[int, int, int]]:
     ]
 
 
-def _median_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
-    torch.mm(left, right)
+def _median_seconds(left: torch.Tensor, right: torch.Tensor, workers: Workers) -> float:
+    """Return the time in which every worker has done one product."""
+
+    def multiply(_: int) -> None:
+        for _ in range(PRODUCTS):
+            torch.mm(left, right)
+
     samples = []
-    for _ in range(REPEATS):
+    for repeat in range(REPEATS + 1):
         start = time.perf_counter()
-        torch.mm(left, right)
-        samples.append(time.perf_counter() - start)
+        list(workers.map(multiply, range(workers.count)))
+        if repeat:  # the first one warms up
+            samples.append((time.perf_counter() - start) / PRODUCTS)
     return statistics.median(samples)

@@ -4,17 +4,18 @@ evaluate_groups(model, read_shard(shards, "validation"), token_bytes_V, context_
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from openqwen.core.workers import Workers
 from openqwen.data.shards import TokenShard
 from openqwen.model.decoder import Decoder
-from openqwen.model.likelihood import token_losses
+from openqwen.model.likelihood import sequence_losses
 
 
-@torch.no_grad()
 def evaluate_groups(
     model: Decoder,
     shard: TokenShard,
@@ -23,6 +24,7 @@ def evaluate_groups(
     context_length: int,
     max_tokens: int,
     batch_sequences: int,
+    workers: Workers,
 ) -> dict[str, dict[str, float]]:
     """Score each document group's tokens, cut to windows of the context.
 
@@ -42,15 +44,12 @@ def evaluate_groups(
         count = (len(tokens_N) - 1) // T
         inputs_BT = torch.from_numpy(tokens_N[: count * T].reshape(count, T)).to(device)
         targets_BT = torch.from_numpy(tokens_N[1 : count * T + 1].reshape(count, T)).to(device)
-        losses = [
-            token_losses(
-                model.hidden(inputs_BT[rows]).flatten(0, 1),
-                model.lm_head.weight,
-                targets_BT[rows].flatten(),
-            )
-            for rows in (slice(i, i + batch_sequences) for i in range(0, count, batch_sequences))
-        ]
-        losses_N = torch.cat(losses).double().cpu()
+        losses = workers.map(
+            partial(sequence_losses, model),
+            inputs_BT.split(batch_sequences),
+            targets_BT.split(batch_sequences),
+        )
+        losses_N = torch.cat(list(losses)).double().cpu()
         bytes_N = token_bytes_V[targets_BT.flatten().cpu()]
         num_bytes = int(bytes_N.sum())
         bits = float(losses_N[bytes_N > 0].sum()) / math.log(2)

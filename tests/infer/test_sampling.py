@@ -36,6 +36,7 @@ def test_filters_keep_what_they_promise():
     assert keep_top_k(PROBS, 2).nonzero().flatten().tolist() == [1, 3]
     assert keep_top_p(PROBS, 0.7).nonzero().flatten().tolist() == [1, 3]
     assert keep_top_p(PROBS, 0.71).nonzero().flatten().tolist() == [1, 3, 4]
+    assert keep_top_p(torch.tensor([0.25, 0.5, 0.25]), 0.5).tolist() == [0.0, 0.5, 0.0]
     assert keep_min_p(PROBS, 0.375).nonzero().flatten().tolist() == [1, 3, 4]
     assert torch.equal(keep_top_k(PROBS, 0), PROBS)
     assert torch.equal(keep_top_p(PROBS, 1.0), PROBS)

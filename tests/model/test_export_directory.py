@@ -220,6 +220,8 @@ CONFIG_MISTAKES = [
     ({"rope_scaling": {"type": "dynamic"}}, "rope_scaling of type 'dynamic' is not implemented"),
     ({"use_sliding_window": True}, "use_sliding_window = True is not implemented"),
     ({"quantization_config": {}}, "quantised weights"),
+    ({"openqwen": [1]}, r"openqwen must be an object, got \[1\]"),
+    ({"rope_parameters": 3}, "rope_parameters must be an object, got 3"),
     ({"openqwen": {"train_length": 16, "long_context": {"windows": [4]}}}, "windows must give"),
 ]
 
@@ -240,7 +242,7 @@ def test_a_directory_that_is_no_model_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match="a stage that has not finished"):
         read_checkpoint(tmp_path)
     export(tmp_path / "run" / "base")
-    with pytest.raises(UserError, match=r"give one of its stages: .*run/base"):
+    with pytest.raises(UserError, match=r"give one of the model directories in it: .*run/base$"):
         read_checkpoint(tmp_path / "run")
     with pytest.raises(UserError, match="is a file"):
         read_checkpoint(tmp_path / "run" / "base" / "config.json")

@@ -9,7 +9,7 @@ from openqwen.core.log import MetricStream
 from openqwen.core.manifest import Manifest, describe_outputs
 from openqwen.recipes.tiny import tiny
 
-STAGES = ("sources", "tokenizer", "shards", "base", "longcontext")
+STAGES = ("sources", "documents", "tokenizer", "shards", "base", "longcontext")
 LENGTHS = (128, 256, 512, 4096)
 
 
@@ -66,6 +66,46 @@ def write_sources(out, word):
     }
     write_json(out / "sources.json", facts)
     return {"pages": {f"manual-{word}": 1203, "own": 7}}
+
+
+def funnel_row(step, taken, kept, dropped, word, unit="documents"):
+    counts = {word: {"in": taken, "out": kept}}
+    row = {"step": step, "unit": unit, "in": taken, "out": kept, "dropped": dropped}
+    return row | {"groups": counts, "sources": counts}
+
+
+def write_documents(out, word):
+    rules = {f"too short {word}": 101, "few stop words": 4}
+    funnel = [
+        funnel_row("extract", 1210, 1200, {"empty": 10}, word, unit="pages"),
+        funnel_row("rules", 1200, 1095, rules, word),
+        funnel_row("mixture", 1095, 1095, {}, word),
+    ]
+    write_json(out / "funnel.json", funnel)
+    row = {
+        "documents": 1050,
+        "bytes": 2_500_000,
+        "mixture_bytes": 3_100_000,
+        "validation_documents": 45,
+        "validation_bytes": 90_000,
+        "epochs": 1.24,
+        "share_got": 0.625,
+    }
+    asked = {"weight": 0.4, "share_asked": 0.7143, "wanted_bytes": 3_543_000}
+    mixture = {
+        "mixture_bytes": 4_960_000,
+        "max_epochs": 4.0,
+        "groups": {word: row | asked | {"shortfall_bytes": 443_000}},
+        "sources": {f"manual-{word}": row | {"boost": 1.5}},
+    }
+    write_json(out / "mixture.json", mixture)
+    overlap = {"benchmark": "mmlu", "item": "mmlu/7", "ngram": f"a b {word}"}
+    overlap |= {"document_text": word, "item_text": word}
+    found = {"id": f"manual/{word}", "source": word, "url": "", "num_items": 1}
+    facts = {"test_items": 14208, "documents": [found | {"overlaps": [overlap, overlap]}]}
+    write_json(out / "contamination.json", facts)
+    (out / "audit.html").write_text("<!doctype html><title>audit</title>", encoding="utf-8")
+    return {"pages": 1210, "documents": 1095}
 
 
 def write_tokenizer(out, word):
@@ -204,6 +244,7 @@ def change_json(path, change):
 
 WRITERS = {
     "sources": write_sources,
+    "documents": write_documents,
     "tokenizer": write_tokenizer,
     "shards": write_shards,
     "base": write_base,

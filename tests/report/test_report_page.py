@@ -1,5 +1,6 @@
 """The page of a run: numbers where they belong, nothing from outside, both forms alike."""
 
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,8 @@ import pytest
 from small_run import STAGES, change_json, write_run
 
 from openqwen.core.errors import UserError
-from openqwen.report.page import write_report
+from openqwen.report.page import build_page, write_report
+from openqwen.report.run_facts import read_run
 
 EVIL = "<script>alert('x')</script> \"q\" | `b` *s* [l](javascript:1) 中文 \x1b[31m \u202e"
 
@@ -27,6 +29,10 @@ def test_the_numbers_of_every_stage_appear_with_units_and_separators(full_run, r
         "1,203",  # pages of the source
         "3.1 MB",
         "14,044",  # benchmark texts
+        "1,095 documents",
+        "8.4 %",  # dropped for being too short
+        "plain falls 443.0 kB short of what its weight asks",
+        "1 document shares a 13-gram with one of 14,208 benchmark texts: dropped.",
         "4.00",  # bytes a token
         "6,123,456",  # training tokens
         "8,123,456",  # parameters
@@ -40,6 +46,44 @@ def test_the_numbers_of_every_stage_appear_with_units_and_separators(full_run, r
         "2 of 8 in all",
     ):
         assert text in read.text, text
+
+
+def test_reasons_stand_below_the_step_that_they_belong_to(full_run, read_html):
+    rows, _ = rows_of(read_html(full_run[0] / "report" / "report.html"), "of its input")
+    assert rows["rules (quality rules)"] == ["1,200", "1,095", "105", "8.8 %"]
+    assert rows["too short plain"] == ["", "", "101", "8.4 %"]
+    assert list(rows).index("too short plain") == list(rows).index("rules (quality rules)") + 1
+    assert rows["all steps"] == ["1,210", "1,095", "115", "9.5 %"]
+
+
+def test_the_audit_page_is_linked_from_wherever_the_report_stands(read_html, tmp_path):
+    run = write_run(tmp_path / "run", stages=("documents",))
+    write_report(run, run / "report")
+    assert "../documents/audit.html" in (run / "report" / "report.md").read_text(encoding="utf-8")
+    write_report(run, tmp_path / "a b" / "c")
+    page = tmp_path / "a b" / "c" / "report.html"
+    links = [a["href"] for tag, a in read_html(page).tags if tag == "a"]
+    (audit,) = [link for link in links if link.endswith("audit.html")]
+    assert (page.parent / audit).resolve() == (run / "documents" / "audit.html").resolve()
+
+
+def test_decontamination_left_out_is_said(tmp_path, read_html):
+    run = write_run(tmp_path / "run", stages=("documents",))
+
+    def page_text():
+        write_report(run, run / "report")
+        return read_html(run / "report" / "report.html").text
+
+    def forget(facts):
+        facts |= {"test_items": 0, "documents": []}
+
+    change_json(run / "documents" / "contamination.json", forget)
+    assert "There were no benchmark texts, so no overlap could be looked for." in page_text()
+    manifest = run / "documents" / "manifest.json"
+    facts = json.loads(manifest.read_text(encoding="utf-8"))
+    facts["settings"]["skip"] = ["decontaminate"]
+    manifest.write_text(json.dumps(facts), encoding="utf-8")
+    assert "Overlap with benchmarks was not looked for (documents.skip)." in page_text()
 
 
 def test_our_settings_stand_beside_the_reports(full_run, read_html):
@@ -166,15 +210,14 @@ def test_equal_runs_give_equal_bytes_in_any_process(full_run, tmp_path):
 
 
 @pytest.mark.parametrize("missing", STAGES)
-def test_a_stage_that_has_not_run_is_named_and_the_rest_is_shown(tmp_path, read_html, missing):
-    present = [name for name in STAGES if name != missing]
-    run = write_run(tmp_path / "run", stages=present)
-    write_report(run, run / "report")
-    read = read_html(run / "report" / "report.html")
-    assert f"Not finished yet, and so not shown: {missing}." in read.text
-    rows, _ = rows_of(read, "peak memory")
-    assert rows[missing][1] == "not run"
-    assert all(rows[name][2] == "1:23" for name in present)
+def test_a_stage_that_has_not_run_is_named_and_the_rest_is_shown(tmp_path, missing):
+    run = write_run(tmp_path / "run", stages=[name for name in STAGES if name != missing])
+    page = build_page(read_run(run, run / "report"))
+    assert page.intro[-1] == f"Not finished yet, and so not shown: {missing}."
+    assert [section.id for section in page.sections] == ["lineage", *STAGES, "again"]
+    shown = {section.id: section.facts for section in page.sections}
+    assert shown[missing] == "not run"
+    assert all(shown[name].startswith("1:23") for name in STAGES if name != missing)
 
 
 def test_later_stages_are_drawn_as_not_in_the_recipe(full_run, read_html):
@@ -234,6 +277,13 @@ def test_a_finished_stage_without_its_file_is_refused_by_name(tmp_path):
     run = write_run(tmp_path / "run", stages=("shards",))
     (run / "shards" / "shards.json").unlink()
     with pytest.raises(UserError, match=r"shards\.json does not exist"):
+        write_report(run, run / "report")
+
+
+def test_files_of_another_form_are_refused_in_one_line(tmp_path):
+    run = write_run(tmp_path / "run", stages=("longcontext",))
+    change_json(run / "longcontext" / "results.json", lambda results: results.pop("passkey"))
+    with pytest.raises(UserError, match=r"longcontext: its files lack 'passkey'"):
         write_report(run, run / "report")
 
 

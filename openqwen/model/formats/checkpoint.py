@@ -20,6 +20,7 @@ from openqwen.model.long_context import NO_EXTENSION, LongContext
 
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
+SHOWN_DIRECTORIES = 5
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,38 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise UserError(f"{directory} is a file; give the directory that holds config.json")
     path = directory / CONFIG_NAME
     if not path.is_file():
-        stages = sorted(p.parent.name for p in directory.glob(f"*/{CONFIG_NAME}"))
-        if stages:
-            hint = f"give one of its stages: {', '.join(str(directory / s) for s in stages)}"
+        inside = sorted(str(p.parent) for p in directory.glob(f"*/{CONFIG_NAME}"))
+        if inside:
+            more = " …" if len(inside) > SHOWN_DIRECTORIES else ""
+            named = ", ".join(inside[:SHOWN_DIRECTORIES])
+            hint = f"give one of the model directories in it: {named}{more}"
         else:
             hint = "not a model directory, or a stage that has not finished (openqwen status)"
         raise UserError(f"{directory} has no {CONFIG_NAME}: {hint}")
-    data = read_json(path)
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold a JSON object")
+    data = read_object(path)
     if "quantization_config" in data:
         raise UserError(f"{path}: quantised weights (quantization_config) are not read yet")
     return data
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds; anything else is a UserError."""
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    return data
+
+
+def read_block(data: dict[str, Any], key: str, where: Path) -> dict[str, Any]:
+    """Return an object inside a config.json, {} where it is missing or null.
+
+    Raises:
+        UserError: naming the file and the key, if it is something else.
+    """
+    block = data.get(key)
+    if block is not None and not isinstance(block, dict):
+        raise UserError(f"{where}: {key} must be an object, got {block!r}")
+    return block or {}
 
 
 def require_int(data: dict[str, Any], key: str, where: Path) -> int:
@@ -106,7 +127,7 @@ def read_stop_ids(directory: Path, data: dict[str, Any]) -> tuple[int, ...]:
     Reads `eos_token_id` (one id or a list) and Qwen-1's `stop_words_ids` (lists of one id each).
     """
     path = directory / GENERATION_NAME
-    generation = read_json(path) if path.is_file() else {}
+    generation = read_object(path) if path.is_file() else {}
     found: set[int] = set()
     for source in (generation, data):
         eos = source.get("eos_token_id")

@@ -20,6 +20,7 @@ from openqwen.model.formats.checkpoint import (
     CONFIG_NAME,
     GENERATION_NAME,
     Checkpoint,
+    read_block,
     read_stop_ids,
     require_int,
     require_number,
@@ -108,7 +109,7 @@ def read_qwen2(directory: Path, data: dict[str, Any]) -> Checkpoint:
     """
     where = directory / CONFIG_NAME
     _refuse_unsupported(data, where)
-    own = data.get("openqwen", {})
+    own = read_block(data, "openqwen", where)
     context = require_int(data, "max_position_embeddings", where)
     hidden = require_int(data, "hidden_size", where)
     heads = require_int(data, "num_attention_heads", where)
@@ -155,7 +156,8 @@ def _refuse_unsupported(data: dict[str, Any], where: Path) -> None:
         if data.get(key) not in allowed:
             raise UserError(f"{where}: {key} = {data[key]!r} is not implemented")
     for key in ("rope_scaling", "rope_parameters"):
-        kind = (data.get(key) or {}).get("rope_type") or (data.get(key) or {}).get("type")
+        block = read_block(data, key, where)
+        kind = block.get("rope_type") or block.get("type")
         if kind not in (None, "default"):
             raise UserError(f"{where}: {key} of type {kind!r} is not implemented")
 
@@ -164,7 +166,7 @@ def _rope_theta(data: dict[str, Any], where: Path) -> float:
     """Return the rotary base from either of its places; they must agree where both are there."""
     found = {
         require_number(source, "rope_theta", where, 0.0)
-        for source in (data, data.get("rope_parameters") or {})
+        for source in (data, read_block(data, "rope_parameters", where))
         if "rope_theta" in source
     }
     if len(found) > 1:
@@ -174,7 +176,7 @@ def _rope_theta(data: dict[str, Any], where: Path) -> float:
 
 def _read_long_context(own: dict[str, Any], config: ModelConfig, where: Path) -> LongContext:
     """Return the methods that an export's own block switches on."""
-    block = own.get("long_context") or {}
+    block = read_block(own, "long_context", where)
     windows = block.get("windows")
     if windows is not None:
         whole = isinstance(windows, list) and all(isinstance(w, int) and w >= 1 for w in windows)

@@ -33,7 +33,8 @@ def find_weights(directory: Path) -> list[Path]:
     """
     index = directory / INDEX_NAME
     if index.is_file():
-        table = read_json(index).get("weight_map")
+        data = read_json(index)
+        table = data.get("weight_map") if isinstance(data, dict) else None
         if not isinstance(table, dict) or not table:
             raise UserError(f"{index} has no weight_map")
         names = sorted(set(map(str, table.values())))

@@ -39,6 +39,8 @@ def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
 
 def _measured(results: dict[str, Any]) -> str:
     groups = ", ".join(f"{count} {group}" for group, count in results["groups"].items())
+    if sum(results["groups"].values()) != results["num_documents"]:
+        groups = f"of {groups}"  # not all that were tried reach the largest length
     return (
         f"n = {results['num_documents']} held-out documents ({groups}) of "
         f"{integer(results['tokens_a_document'])} tokens each; seed {results['seed']}; the model "

@@ -49,19 +49,18 @@ def _sources_table(sources: dict[str, dict[str, Any]]) -> Table:
             source["about"],
             _origin(name, source),
             licence,
-            integer(source["files"]),
             integer(source["pages"]),
             format_bytes(source["bytes"]),
             integer(aside),
         )
         rows.append(Row(cells))
     every = sources.values()
-    total = ("all", "", "", "", integer(_sum(every, "files")), integer(_sum(every, "pages")))
+    total = ("all", "", "", "", integer(_sum(every, "pages")))
     aside = sum(e["count"] for source in every for e in source["set_aside"].values())
     rows.append(Row((*total, format_bytes(_sum(every, "bytes")), integer(aside)), "total"))
     return Table(
         "Sources",
-        ("source", "what it is", "from", "licence", "files", "pages", "size", "set aside"),
+        ("source", "what it is", "from", "licence", "pages", "size", "set aside"),
         rows,
         text_columns=4,
         note="A page is one record: an HTML page, a text, a source file or a conversation.",
