@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from openqwen.core.files import write_text
+
 LINE_INTERVAL_S = 10.0  # between lines where the output is not a terminal
 REDRAW_INTERVAL_S = 0.2
 
@@ -60,15 +62,15 @@ class Progress:
         self.done += amount
         self.note = note or self.note
         now = time.monotonic()
-        if now - self.shown >= (REDRAW_INTERVAL_S if self.is_terminal else LINE_INTERVAL_S):
+        ended = 0 < self.total <= self.done  # `close` shows the last line
+        if not ended and now - self.shown >= (REDRAW_INTERVAL_S if self.is_terminal else LINE_INTERVAL_S):
             self.shown = now
             self._show(end="" if self.is_terminal else "\n")
 
     def close(self, summary: str = "") -> None:
         """Show the final line, or `summary` in its place."""
         if summary:
-            self.stream.write(("\r\x1b[K" if self.is_terminal else "") + summary + "\n")
-            self.stream.flush()
+            self._show(end="\n", text=summary)
         else:
             self._show(end="\n")
 
@@ -83,11 +85,11 @@ class Progress:
             left = f"   {format_duration((self.total - self.done) / rate)} left"
         elif self.done >= self.total:
             left = f"   {format_duration(seconds)}"
-        return f"{self.label:<24}{amount} {self.unit}   {speed}{left}   {self.note}".rstrip()
+        return f"{self.label:<24} {amount} {self.unit}   {speed}{left}   {self.note}".rstrip()
 
-    def _show(self, end: str) -> None:
+    def _show(self, end: str, text: str = "") -> None:
         start = "\r\x1b[K" if self.is_terminal else ""
-        self.stream.write(f"{start}{self.line()}{end}")
+        self.stream.write(f"{start}{text or self.line()}{end}")
         self.stream.flush()
 
 
@@ -108,7 +110,7 @@ class MetricStream:
         """Drop rows past `step`, and a torn last line, as a resumed run needs."""
         kept = [row for row in read_metrics(self.path) if row.get("step", 0) <= step]
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
-        self.path.write_text(text, encoding="utf-8")
+        write_text(self.path, text)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -60,9 +60,7 @@ class WordRules(Config):
     """Limits for languages that write words with gaps."""
 
     min_words: int = setting(50, "words a document must have", source="Gopher", ge=0)
-    max_words: int = setting(
-        1_000_000, "words it may have (Gopher's 100,000 loses novels)", source="ours", ge=1
-    )
+    max_words: int = setting(10_000_000, "words it may have (Gopher's 100,000 loses books)", ge=1)
     min_mean_word_chars: float = setting(
         3.0, "mean word length; Korean and Vietnamese are exempt", source="Gopher", ge=0
     )
@@ -74,7 +72,7 @@ class CharacterRules(Config):
     """Limits for Chinese, Japanese and Thai, judged by characters."""
 
     min_chars: int = setting(75, "characters (Latin words count as one) a document must have", ge=0)
-    max_chars: int = setting(2_000_000, "characters it may have", ge=1)
+    max_chars: int = setting(20_000_000, "characters it may have", ge=1)
     min_script: Share = setting(0.25, "share of units that are in the language's own script")
     short_line_chars: int = setting(10, "a line up to this length is short")
 
@@ -82,11 +80,11 @@ class CharacterRules(Config):
 class ProseRules(Config):
     """Limits that hold for every language; code blocks are left out before measuring."""
 
-    min_prose_units: int = setting(10, "words or characters outside code blocks and tables", ge=1)
+    min_prose_units: int = setting(10, "words or characters outside code blocks", ge=1)
     max_symbol_ratio: float = setting(
         0.1, "hash signs and ellipses for each word", source="Gopher", ge=0
     )
-    min_alphabetic: Share = setting(0.8, "share of words with a letter", source="Gopher")
+    min_alphabetic: Share = setting(0.7, "share of words with a letter (Gopher 0.8)")
     max_bullet_lines: Share = setting(0.9, "share of lines that open a list", source="Gopher")
     max_ellipsis_lines: Share = setting(
         0.3, "share of lines that end in an ellipsis", source="Gopher"
@@ -97,7 +95,7 @@ class ProseRules(Config):
     min_ended_lines: Share = setting(
         0.12, "share of lines that end in punctuation", source="FineWeb"
     )
-    max_short_lines: Share = setting(0.8, "share of lines that are short (FineWeb 0.67)")
+    max_short_lines: Share = setting(0.85, "share of lines that are short (FineWeb 0.67)")
     banned_phrases: tuple[str, ...] = setting(
         ("lorem ipsum",), "a document with one of these is dropped, lower case", source="C4"
     )
@@ -209,6 +207,12 @@ class DocumentsConfig(Config):
     )
     validation_share: float = setting(
         0.03, "share of each group's documents held out for validation", ge=0, le=0.5
+    )
+    long_validation_documents: int = setting(
+        8, "long prose documents held out too, for perplexity by length; taken in turn by language"
+    )
+    long_validation_bytes: int = setting(
+        20_000, "size from which a document is long, in bytes; the shortest such are taken", ge=1
     )
     extract: ExtractConfig = ExtractConfig()
     language: LanguageConfig = LanguageConfig()

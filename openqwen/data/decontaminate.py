@@ -33,7 +33,7 @@ CONTEXT_CHARS = 200  # of the document, on each side of the overlap
 
 
 @dataclass(frozen=True, slots=True)
-class TestItem:
+class BenchmarkItem:
     """One question of a benchmark with its answer."""
 
     benchmark: str
@@ -45,7 +45,7 @@ class TestItem:
 class Overlap:
     """An n-gram that a document shares with a test item."""
 
-    item: TestItem
+    item: BenchmarkItem
     ngram: tuple[str, ...]
 
 
@@ -74,7 +74,7 @@ class _Table:
                 yield start, int(self.items[row]), int(self.places[row])
 
 
-def read_benchmarks(folder: Path) -> list[TestItem]:
+def read_benchmarks(folder: Path) -> list[BenchmarkItem]:
     """Read the items of every `*.jsonl` in a folder, in order of name and row.
 
     Raises:
@@ -86,7 +86,7 @@ def read_benchmarks(folder: Path) -> list[TestItem]:
             for number, line in enumerate(file, start=1):
                 try:
                     row = json.loads(line)
-                    items.append(TestItem(path.stem, str(row["id"]), str(row["text"])))
+                    items.append(BenchmarkItem(path.stem, str(row["id"]), str(row["text"])))
                 except (ValueError, KeyError, TypeError):
                     raise UserError(
                         f"{path}:{number}: not a JSON object with id and text"
@@ -97,7 +97,7 @@ def read_benchmarks(folder: Path) -> list[TestItem]:
 class BenchmarkIndex:
     """The n-grams of all test items, ready to be looked for."""
 
-    def __init__(self, items: list[TestItem], config: DecontaminateConfig, hasher: UnitHasher):
+    def __init__(self, items: list[BenchmarkItem], config: DecontaminateConfig, hasher: UnitHasher):
         """Index the items; those too short to be told from common phrases are left out.
 
         Args:
@@ -142,7 +142,7 @@ class BenchmarkIndex:
 class Decontaminate:
     """The step; `report` then holds every overlap with both texts."""
 
-    def __init__(self, config: DecontaminateConfig, items: list[TestItem]) -> None:
+    def __init__(self, config: DecontaminateConfig, items: list[BenchmarkItem]) -> None:
         """Index the test items."""
         self.config = config
         self.hasher = UnitHasher()

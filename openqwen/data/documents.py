@@ -75,7 +75,7 @@ def build_documents(
         for name, step in steps:
             if name not in config.skip:
                 documents = funnel.run(name, step, documents, total=len(documents))
-        documents = hold_out(documents, config.validation_share, seed=seed)
+        documents = hold_out(documents, config, seed=seed)
         documents = funnel.run("mixture", mixture, documents, total=len(documents))
     except NothingLeftError as error:
         _write_account(out, funnel, [], config, seed)

@@ -49,7 +49,7 @@ def extract(config: ExtractConfig, pages: Iterable[Page]) -> Iterator[Outcome]:
     """
     with Isolated(
         "openqwen.data.html:main_text",
-        num_workers=config.num_workers or count_processors(),
+        config.num_workers or count_processors(),
         cpu_s=config.timeout_s,
         memory_bytes=config.memory_bytes,
     ) as main_text:

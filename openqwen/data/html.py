@@ -16,6 +16,7 @@ from resiliparse.parse.html import ElementNode, HTMLTree, NodeType
 ALWAYS_REMOVED = (
     "script, style, noscript, template, iframe, object, svg, canvas, math annotation, button, "
     "select, input, textarea, label, nav, dialog, menu, [hidden], [aria-hidden=true], "
+    "[style*='display:none'], [style*='display: none'], "
     "[role=navigation], [role=search], [role=banner], [role=contentinfo], [role=menu], "
     "[role=menubar], [role=dialog]"
 )
@@ -33,7 +34,7 @@ FURNITURE_NAMES = frozenset(
         *("footer", "banner", "pagination", "pager", "share", "sharing", "social", "cookie"),
         *("cookies", "advert", "advertisement", "ads", "newsletter", "subscribe", "related"),
         *("relatedtopics", "skiplink", "skip", "editsection", "printfooter", "catlinks"),
-        *("noprint", "searchbox", "debug"),
+        *("noprint", "searchbox", "debug", "linenos", "linenodiv", "gutter"),
     }
 )
 # of these, what is furniture however much of a small page it fills
@@ -58,6 +59,7 @@ _PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")
 _PRIVATE = re.compile("[\ue000\ue001]")
 _LIST_ITEM = re.compile(r"^( *)(?:•|(\d+\.)) +(?=\S)")
 _EMPTY_ITEM = re.compile(r"^ *(?:•|\d+\.)[ |]*$")
+_LAST_BULLET = re.compile(r"(?:^|\n) *- *$")
 _CELL_GAP = re.compile(r"[ \u00a0]*\t[\t \u00a0]*")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -233,7 +235,10 @@ def _restore(text: str, kept: list[str]) -> str:
     if not kept:
         return text
     parts = _PLACEHOLDER.split(text)
-    blocks = [kept[int(p)] if i % 2 else p.strip("\n") for i, p in enumerate(parts)]
+    blocks = [
+        kept[int(part)] if place % 2 else _LAST_BULLET.sub("", part).strip("\n")
+        for place, part in enumerate(parts)
+    ]
     return "\n\n".join(block.rstrip() for block in blocks if block.strip())
 
 

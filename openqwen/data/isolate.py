@@ -1,6 +1,6 @@
 """A function in child processes that may hang, crash or eat memory without taking the run along.
 
-    with Isolated("openqwen.data.html:main_text", num_workers=2, cpu_s=9, memory_bytes=4e9) as pool:
+    with Isolated("openqwen.data.html:main_text", 2, cpu_s=10, memory_bytes=2**32) as pool:
         for page, answer in pool.map(pages, decode): ...
 
 Broken pages do all three to HTML parsers. Time is the child's processor time, so a busy machine
@@ -22,6 +22,8 @@ from typing import Self, TypeVar
 
 ItemT = TypeVar("ItemT")
 
+MAX_WAITING = 64  # items kept back behind a slow one
+
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
     "from openqwen.data.isolate import serve; serve({arguments})"
@@ -40,7 +42,7 @@ class Failure:
 class Isolated:
     """A pool of child processes that run one function from text to text."""
 
-    def __init__(self, function: str, *, num_workers: int, cpu_s: float, memory_bytes: int) -> None:
+    def __init__(self, function: str, num_workers: int, *, cpu_s: float, memory_bytes: int) -> None:
         """Start the children.
 
         Args:
@@ -77,8 +79,10 @@ class Isolated:
         running: deque[tuple[ItemT, _Worker | None]] = deque()
         for item in items:
             text = text_of(item)
-            while running and (running[0][1] is None or (text is not None and not self.idle)):
+            must_wait = text is not None and not self.idle
+            while running and (running[0][1] is None or must_wait or len(running) >= MAX_WAITING):
                 yield self._finish(*running.popleft())
+                must_wait = text is not None and not self.idle
             worker = None
             if text is not None:
                 worker = self.idle.popleft()

@@ -20,9 +20,13 @@ UNDECIDED = "und"
 IDEOGRAPH_LETTERS = 3  # letters that an ideograph or a syllable sign counts for
 MIN_KANA = 0.05  # share of Kana from which Han is Japanese
 
-_FENCED = re.compile(r"^(`{3,})\n.*?^\1$", re.MULTILINE | re.DOTALL)
-# ASCII runs with a sign that words don't have: addresses, paths, identifiers, operators
-_NOT_PROSE = re.compile(r"[!-~]*[/\\_=<>{}|@#$%^*~`\[\]][!-~]*|[!-~]+\([!-~]*")
+_FENCED = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?^[ \t]*\1[`~]*[ \t]*$", re.MULTILINE | re.DOTALL
+)
+# ASCII runs with a sign that words don't have (addresses, paths, operators), and NamesLikeThis
+_NOT_PROSE = re.compile(
+    r"[!-~]*[/\\_=<>{}|@#$%^*~`\[\]][!-~]*|[!-~]+\([!-~]*|\b[A-Za-z]*[a-z][A-Z][A-Za-z]*\b"
+)
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SCRIPTS = {  # scripts that (nearly) one language owns
     "zh": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"),
@@ -35,7 +39,7 @@ _GAPLESS = re.compile(r"[\u0e00-\u11ff\u3040-\ud7af\uf900-\ufaff]+")
 
 def without_code(text: str) -> str:
     """Return a text without its fenced code blocks."""
-    return _FENCED.sub("", text) if "```" in text else text
+    return _FENCED.sub("", text) if "```" in text or "~~~" in text else text
 
 
 def prose_words(text: str, limit: int) -> str:

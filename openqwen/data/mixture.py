@@ -12,10 +12,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice, zip_longest
 from typing import Any
 
 from openqwen.core.documents import Document
-from openqwen.data.config import MixtureConfig
+from openqwen.data.config import DocumentsConfig, MixtureConfig
 from openqwen.data.draw import draw
 from openqwen.data.steps import Outcome, Rejected
 
@@ -46,20 +47,34 @@ def drop_non_commercial(
             yield document
 
 
-def hold_out(documents: list[Document], share: float, *, seed: int) -> list[Document]:
-    """Return the documents with `share` of each group's marked as validation, at least one of two.
+def hold_out(documents: list[Document], config: DocumentsConfig, *, seed: int) -> list[Document]:
+    """Return the documents with those for validation marked; which ones, seed and ids decide.
 
-    Which ones depends on seed and ids alone.
+    A share of each group's, at least one of two; and of the prose, some that are long enough to
+    measure perplexity by length.
     """
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
-        groups[document.group].append(document.id)
+        groups[document.group].append(document)
     held: set[str] = set()
-    if share > 0:
-        for ids in groups.values():
-            count = max(round(share * len(ids)), 1) if len(ids) > 1 else 0
-            held |= set(sorted(ids, key=lambda id: (draw(seed, VALIDATION, id), id))[:count])
+    if config.validation_share > 0:
+        for members in groups.values():
+            ids = sorted((d.id for d in members), key=lambda id: (draw(seed, VALIDATION, id), id))
+            count = max(round(config.validation_share * len(ids)), 1) if len(ids) > 1 else 0
+            held |= set(ids[:count])
+        held |= _long_prose(groups, config)
     return [replace(d, split=VALIDATION) if d.id in held else d for d in documents]
+
+
+def _long_prose(groups: dict[str, list[Document]], config: DocumentsConfig) -> set[str]:
+    """Return ids of long documents, one language after the other, the shortest first."""
+    queues = []
+    for group, members in sorted(groups.items()):
+        if group not in ("code", "instructions") and len(members) > 1:
+            sized = sorted((size_of(d), d.id) for d in members)
+            queues.append([id for size, id in sized if size >= config.long_validation_bytes])
+    in_turn = (id for row in zip_longest(*queues) for id in row if id is not None)
+    return set(islice(in_turn, config.long_validation_documents))
 
 
 def copies_for(wanted: float, parts: dict[str, tuple[int, float]], cap: float) -> dict[str, float]:
@@ -94,25 +109,23 @@ def whole_copies(
     """Return id -> copies as whole numbers whose bytes add up to `copies` times all bytes.
 
     Each document gets the whole part; who gets one more is drawn by its id. What one draw gives or
-    takes too much is made up for by the next ones, so that a few large documents can't bend a
-    small mixture.
+    takes too much is made up for by the next ones, of its own size and then of smaller ones, so
+    that few large documents can't bend a small mixture.
     """
     whole, fraction = math.floor(copies), copies - math.floor(copies)
-    order = sorted(
-        zip(documents, sizes, strict=True), key=lambda pair: (_chance(seed, pair[0]), pair[0].id)
-    )
+
+    def large_first(pair: tuple[Document, int]) -> tuple[int, float, str]:
+        document, size = pair
+        return -size.bit_length(), draw(seed, "order", document.id), document.id
+
     owed = 0.0  # bytes
     given = {}
-    for document, size in order:
+    for document, size in sorted(zip(documents, sizes, strict=True), key=large_first):
         owed += fraction * size
         extra = owed > draw(seed, "copy", document.id) * size
         owed -= extra * size
         given[document.id] = whole + extra
     return given
-
-
-def _chance(seed: int, document: Document) -> float:
-    return draw(seed, "mixture", document.id)
 
 
 class Mixture:

@@ -1,8 +1,8 @@
 """Quality rules for running text, fair to each way of writing (§2.1; Gopher, C4, FineWeb).
 
 Languages that write words with gaps are judged by words; Chinese, Japanese and Thai by characters,
-with their own punctuation, line lengths and stop words. Code blocks and table rows are left out
-before measuring, but count towards the length.
+with their own punctuation, line lengths and stop words. Code blocks, table rows and addresses are
+left out before measuring, but count towards the length.
 """
 
 import re
@@ -17,11 +17,14 @@ from openqwen.data.shingles import UnitHasher
 from openqwen.data.stop_words import count_stop_words
 
 SHORT_WORD_LANGUAGES = frozenset({"ko", "vi"})  # write syllables, or words of few syllable signs
-LINE_ENDS = tuple(".!?:;…\"'”’»)。！？：；，、」』）】》〉।؟")
+LINE_ENDS = tuple(".!?:;…\"'”’»)。．｡！？：；，、」』）】》〉।؟۔")
+WRAPPED_CHARS = 40  # a longer line without an end goes on in the next; an ideograph counts as two
 TABLE_MARK = " | "  # as `data.html` writes tables
 ELLIPSES = ("...", "…")
 
 _SYMBOLS = re.compile(r"#|\.\.\.|…")
+_HEADING_MARKS = re.compile(r"^#+", re.MULTILINE)
+_ADDRESS = re.compile(r"https?://[^\s)>\]]+")
 _BULLET = re.compile(r"[-*•·‣▪◦–]\s")
 _SCRIPT = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 
@@ -29,18 +32,44 @@ _SCRIPT = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf9
 class Prose:
     """A text as the rules see it, measured once."""
 
-    def __init__(self, text: str, language: str) -> None:
-        """Take a text apart; `language` "und" is judged by its script."""
+    def __init__(self, text: str, language: str, *, min_units: int) -> None:
+        """Take a text apart.
+
+        Args:
+            text: a cleaned document.
+            language: ISO 639-1 code; "und" is judged by its script.
+            min_units: words outside tables from which the tables are left out.
+        """
+        self.language = language
         self.full_units = units(text)
-        lines = [line.strip() for line in without_code(text).splitlines()]
-        self.text = "\n".join(line for line in lines if TABLE_MARK not in line)
+        self.text = _ADDRESS.sub("", without_code(text))
         self.units = units(self.text)
         self.script_share = _share(len(_SCRIPT.findall(self.text)), len(self.units))
-        self.language = language
         self.by_characters = language in CHARACTER_LANGUAGES or (
             language == "und" and self.script_share > 0.5
         )
-        self.lines = [line for line in self.text.splitlines() if line]
+        if TABLE_MARK in self.text:
+            rest = "\n".join(x for x in self.text.splitlines() if TABLE_MARK not in x)
+            rest_units = units(rest)
+            if len(rest_units) >= min_units:
+                self.text, self.units = rest, rest_units
+        self.lines = list(_unwrapped(self.text))
+
+
+def _unwrapped(text: str) -> Iterator[str]:
+    """Yield the filled lines of a text, those of a paragraph wrapped at some width as one."""
+    line = ""
+    for part in map(str.strip, text.splitlines()):
+        width = len(line) + len(_SCRIPT.findall(line))
+        goes_on = line and not line.endswith(LINE_ENDS) and width > WRAPPED_CHARS
+        if goes_on and part and not _BULLET.match(part):
+            line = f"{line} {part}"
+            continue
+        if line:
+            yield line
+        line = part
+    if line:
+        yield line
 
 
 def find_prose_fault(
@@ -54,7 +83,7 @@ def find_prose_fault(
         config: all limits.
         hasher: numbers for words, shared between texts.
     """
-    prose = Prose(text, language)
+    prose = Prose(text, language, min_units=config.prose.min_prose_units)
     rules = _character_findings if prose.by_characters else _word_findings
     for finding in (*rules(prose, config), *_line_findings(prose, config)):
         if finding is not None:
@@ -100,7 +129,7 @@ def _character_findings(prose: Prose, config: RulesConfig) -> Iterator[Finding |
 def _shared_findings(prose: Prose, limits: ProseRules) -> Iterator[Finding | None]:
     """Yield what speaks against any text: symbols, numbers, stop words, banned phrases."""
     count = len(prose.units)
-    symbols = len(_SYMBOLS.findall(prose.text))
+    symbols = len(_SYMBOLS.findall(_HEADING_MARKS.sub("", prose.text)))
     yield above("symbols", _share(symbols, count), limits.max_symbol_ratio, "symbols a word")
     letters = count - sum(map(str.isnumeric, prose.units))
     yield below("few letters", _share(letters, count), limits.min_alphabetic, "of words have one")
@@ -114,7 +143,7 @@ def _shared_findings(prose: Prose, limits: ProseRules) -> Iterator[Finding | Non
 
 
 def _too_little_prose(prose: Prose, limits: ProseRules) -> Finding | None:
-    unit = "words outside code and tables"
+    unit = "words outside code blocks"
     return below("no prose", len(prose.units), limits.min_prose_units, unit)
 
 

@@ -7,6 +7,7 @@ Only what has been seen before counts: of a line that stands there twice, the se
 
 import re
 from collections import Counter
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from openqwen.data.config import RepetitionRules
 from openqwen.data.findings import Finding
 from openqwen.data.shingles import Hashes, ngram_hashes
+
+WINDOW_UNITS = 4096  # how far back n-grams are looked for
 
 _PARAGRAPH_GAP = re.compile(r"\n\s*\n")
 
@@ -63,7 +66,9 @@ def repeated_parts(parts: list[str]) -> tuple[float, float]:
 def _find_repeated_ngrams(
     units: list[str], hashes_N: Hashes, config: RepetitionRules, unit_scale: int
 ) -> Finding | None:
-    lengths_N = np.fromiter(map(len, units), dtype=np.int64, count=len(units))
+    # among characters a Latin word counts as one, lest quoted names outweigh the text
+    lengths = map(len, units) if unit_scale == 1 else repeat(1)
+    lengths_N = np.fromiter(lengths, dtype=np.int64, count=len(units))
     for words, limit in sorted(config.max_top_ngrams.items()):
         share, place = top_ngram_share(hashes_N, lengths_N, words * unit_scale)
         if share > limit:
@@ -95,15 +100,25 @@ def top_ngram_share(hashes_N: Hashes, lengths_N: NDArray[np.int64], n: int) -> t
 
 
 def duplicate_ngram_share(hashes_N: Hashes, lengths_N: NDArray[np.int64], n: int) -> float:
-    """Return the share of characters in n-grams seen before; overlaps count once."""
+    """Return the share of characters in n-grams seen before; overlaps count once.
+
+    "Before" reaches back WINDOW_UNITS at most: in a whole book nearly every phrase comes again.
+    """
+    total = int(lengths_N.sum())
+    covered = 0
+    for start in range(0, len(hashes_N), WINDOW_UNITS):
+        window = slice(start, start + WINDOW_UNITS)
+        covered += int(lengths_N[window][_seen_before(hashes_N[window], n)].sum())
+    return covered / total if total else 0.0
+
+
+def _seen_before(hashes_N: Hashes, n: int) -> NDArray[np.bool_]:
+    """Return (N,) whether each unit lies in an n-gram that stood there before."""
     grams = ngram_hashes(hashes_N, n)
-    if not len(grams):
-        return 0.0
     again_G = np.ones(len(grams), dtype=bool)
     again_G[np.unique(grams, return_index=True)[1]] = False
-    edges = np.zeros(len(hashes_N) + 1, dtype=np.int64)
     starts = np.flatnonzero(again_G)
+    edges = np.zeros(len(hashes_N) + 1, dtype=np.int64)
     np.add.at(edges, starts, 1)
     np.add.at(edges, starts + n, -1)
-    covered_N = np.cumsum(edges[:-1]) > 0
-    return int(lengths_N[covered_N].sum()) / int(lengths_N.sum())
+    return np.cumsum(edges[:-1]) > 0

@@ -33,7 +33,8 @@ _WORDS = {
     "tr": "ve bir bu da de için ile olarak çok daha gibi olan",
     "uk": "і в не на з що та як до за це від або для",
     "vi": "và của là có các được không cho trong một với này bạn để",
-    "zh": "的 是 在 了 不 和 有 一 中 为 以 可 个 会 对 与 或 于 如 我 也 您 你 此 這 為 個 會",
+    "zh": "的 是 在 了 不 和 有 一 中 为 以 可 个 会 对 与 或 于 如 我 也 您 你 此 这 要 用 "
+    "该 将 时 能 从 到 请 及 所 其 并 由 被 把 而 后 则 且 這 為 個 會 對 與 從 請",
 }
 STOP_WORDS = {language: frozenset(words.split()) for language, words in _WORDS.items()}
 

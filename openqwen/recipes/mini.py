@@ -22,7 +22,7 @@ def mini() -> Recipe:
             model=ModelShape(hidden_size=384, num_hidden_layers=6, num_attention_heads=6),
             num_steps=4000,
             sequences_per_step=16,
-            micro_sequences=8,
+            micro_sequences=4,
             learning_rate=1.5e-3,
             warmup_steps=200,
             evaluate_every_steps=500,

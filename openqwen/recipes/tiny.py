@@ -2,6 +2,7 @@
 
 from openqwen.data.config import DocumentsConfig, LanguageConfig, MixtureConfig
 from openqwen.data.shards_config import ShardsConfig
+from openqwen.eval.config import LongContextConfig
 from openqwen.recipes.recipe import Recipe
 from openqwen.tokenizer.config import TokenizerConfig
 from openqwen.train.config import ModelShape, PretrainConfig
@@ -21,14 +22,15 @@ def tiny() -> Recipe:
         ),
         tokenizer=TokenizerConfig(num_ranks=5936, max_train_bytes=16_000_000),
         shards=ShardsConfig(context_length=256),
+        longcontext=LongContextConfig(truncated_stride_share=0.25, passkey_trials=2),
         base=PretrainConfig(
             model=ModelShape(hidden_size=256, num_hidden_layers=6, num_attention_heads=4),
-            num_steps=500,
-            sequences_per_step=16,
-            micro_sequences=16,
+            num_steps=560,
+            sequences_per_step=8,
+            micro_sequences=4,
             learning_rate=2e-3,
             warmup_steps=40,
-            evaluate_every_steps=125,
+            evaluate_every_steps=140,
             evaluation_tokens=16_384,
             checkpoint_every_steps=50,
         ),

@@ -151,8 +151,8 @@ def _validation_table(validation: dict[str, dict[str, float]]) -> Table:
         ("group", "bits/byte", "loss (nats/token)", "tokens", "bytes"),
         rows,
         note="Bits a byte say how many bits the model needs for each byte of text that it has not "
-        "seen: lower is better, 8 is no compression. Unlike the loss a token they do not depend "
-        "on the vocabulary.",
+        "seen: lower is better, 8 is no compression. Unlike the loss a token, they compare across "
+        "vocabularies.",
     )
 
 
@@ -183,14 +183,14 @@ def _plots(
     return [
         LinePlot(
             "loss",
-            "Loss in training and on held-out documents of each group",
+            "Loss in training and on held-out documents",
             axis,
             "loss (nats/token)",
             [of_train("loss", "training", -1, faint=True), *of_groups("loss")],
         ),
         LinePlot(
             "bits-per-byte",
-            "Bits a byte on held-out documents of each group",
+            "Bits a byte on held-out documents",
             axis,
             "bits/byte",
             of_groups("bits_per_byte"),

@@ -58,9 +58,10 @@ def _findings(results: dict[str, Any]) -> list[str]:
     fullest = [row["method"] for row in results["rows"] if row["method"].startswith("+")][-1]
     cell = last[fullest]
     if cell["differs"]:
+        direction = "better" if cell["difference_nats"] < 0 else "worse"
         verdict = (
-            f"the paired difference is {signed(cell['difference_nats'], 3)} ± "
-            f"{decimal(cell['difference_half_width'], 3)} nats a token (95 %)"
+            f"{direction} by {decimal(abs(cell['difference_nats']), 3)} ± "
+            f"{decimal(cell['difference_half_width'], 3)} nats a token (paired, 95 %)"
         )
     elif cell["difference_half_width"] is None:
         verdict = "one document gives no interval, so no difference is claimed"

@@ -1,0 +1,194 @@
+import json
+from itertools import islice
+
+import pytest
+from documents_for_tests import GOOD_CHINESE, GOOD_CODE, page
+
+from openqwen.core.documents import Document
+from openqwen.data.config import ExtractConfig
+from openqwen.data.extract import extract
+from openqwen.data.html import main_text
+from openqwen.data.isolate import Failure, Isolated
+
+CONFIG = ExtractConfig(num_workers=1)
+
+
+def outcomes(*pages):
+    return list(extract(CONFIG, pages))
+
+
+def one_text(*args, **kwargs):
+    (outcome,) = outcomes(page(*args, **kwargs))
+    assert isinstance(outcome, Document), outcome
+    return outcome.text
+
+
+def one_reason(*args, **kwargs):
+    (outcome,) = outcomes(page(*args, **kwargs))
+    return outcome.reason
+
+
+PROSE = "<p>The keeper watched the marked post for years and wrote down what he saw each day.</p>"
+
+
+def test_navigation_goes_and_headings_lists_code_and_tables_stay():
+    html = f"""<html><body>
+    <div class="navheader"><table><tr><th>Tides</th><td><a href=a>Prev</a></td></tr></table></div>
+    <nav><a href=x>Home</a></nav>
+    <h1>Tides<a class="headerlink" href="#tides">¶</a></h1>{PROSE}
+    <div class="toc"><ul><li><a href=#a>One</a></li><li><a href=#b>Two</a></li></ul></div>
+    <ul><li><p>first</p></li><li><p>second</p><ul><li>inner</li></ul></li></ul>
+    <pre>def f(x):
+    return x  # kept    as it is</pre>
+    <table><tr><th>Port</th><th>Height</th></tr><tr><td>Brest</td><td>7&nbsp;m</td></tr></table>
+    <footer>© nobody</footer></body></html>"""
+    assert main_text(html) == (
+        "Tides\n\nThe keeper watched the marked post for years and wrote down what he saw each day."
+        "\n\n- first\n- second\n  - inner"
+        "\n\n```\ndef f(x):\n    return x  # kept    as it is\n```"
+        "\n\nPort | Height\nBrest | 7 m"
+    )
+
+
+def test_short_words_between_links_survive():
+    html = f"<body>{PROSE}<p>Use <a href=a>stable</a> or <a href=b>testing</a> here.</p></body>"
+    assert main_text(html).endswith("Use stable or testing here.")
+
+
+def test_a_list_of_links_goes_but_a_list_that_says_something_stays():
+    links = "".join(f"<li><a href={i}>chapter {i}</a></li>" for i in range(6))
+    notes = "".join(
+        f"<li><a href={i}>item {i}</a> is explained in a few words</li>" for i in range(6)
+    )
+    text = main_text(f"<body>{PROSE}<ul>{links}</ul><ul>{notes}</ul></body>")
+    assert "chapter 3" not in text
+    assert "- item 3 is explained in a few words" in text
+
+
+def test_the_marked_content_is_all_that_is_taken_where_it_holds_most_of_the_page():
+    text = main_text(
+        f"<body><div>Log in here</div><main>{PROSE * 3}</main><div>Mail us</div></body>"
+    )
+    assert "Log in" not in text
+    assert "Mail us" not in text
+    assert text.count("marked post") == 3
+
+
+def test_of_alternatives_hidden_until_a_script_runs_the_last_is_shown():
+    switch = "<span><span hidden>Chart</span><span hidden>Font</span></span>"
+    text = main_text(f"<body>{PROSE}<h2>{switch}</h2><p hidden>secret</p></body>")
+    assert text.endswith("Font")
+    assert "Chart" not in text
+    assert "secret" not in text
+
+
+def test_a_page_that_is_one_preformatted_block_is_not_fenced():
+    assert (
+        main_text("<body><pre>RFC 1\n\n  Host software</pre></body>") == "RFC 1\n\n  Host software"
+    )
+
+
+def test_a_fence_is_longer_than_any_inside():
+    text = main_text(f"<body>{PROSE}<pre>a\n```\nb</pre></body>")
+    assert text.endswith("````\na\n```\nb\n````")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"])
+def test_the_encoding_is_found(encoding):
+    text = "這是一個關於編碼的網頁，裡面有很多漢字，用來測試程式能否認出它的編碼。" * 4
+    if encoding in ("gb18030", "big5"):
+        html = f"<html><head><meta charset={encoding}></head><body><p>{text}</p></body></html>"
+    else:
+        html = f"<html><body><p>{text}</p></body></html>"
+    assert one_text(html.encode(encoding)) == text
+
+
+def test_python_declares_its_own_encoding():
+    source = f"# -*- coding: latin-1 -*-\n# café\n{GOOD_CODE}"
+    assert "# café" in one_text(source.encode("latin-1"), media="text/x-python")
+
+
+def test_code_keeps_its_spaces_and_text_loses_what_nobody_sees():
+    assert one_text("x = 1   \n\n\n\n\ty = 2\n", media="text/x-python") == "x = 1   \n\n\n\n\ty = 2"
+    odd = "soft\u00adly\u200b said\u00a0it \r\nnext\x07\n\n\n\nend"
+    assert one_text(odd, media="text/plain") == "softly said it\nnext\n\nend"
+
+
+def test_messages_become_a_conversation():
+    rows = [{"role": "user", "content": "Hi\u200b"}, {"role": "assistant", "content": "Hello"}]
+    (found,) = outcomes(page(json.dumps(rows), media="application/x-messages+json"))
+    assert found.group == "instructions"
+    assert found.messages[0] == {"role": "user", "content": "Hi"}
+    assert found.text == "Hi\nHello"
+
+
+@pytest.mark.parametrize(
+    ("content", "media", "reason"),
+    [
+        ("<nav>only <a href=x>links</a></nav>", "text/html", "empty"),
+        (" \n\u200b ", "text/plain", "empty"),
+        (b"x" * 200 + b"\0" * 200, "text/plain", "not text"),
+        ("good text " * 9 + "\ufffd" * 9, "text/plain", "encoding"),
+        ("{}", "application/x-messages+json", "bad messages"),
+        ('[{"role": "owner", "content": "x"}]', "application/x-messages+json", "bad messages"),
+        ("[]", "application/x-messages+json", "empty"),
+        ("%PDF", "application/pdf", "unknown media"),
+    ],
+)
+def test_a_page_without_text_says_why(content, media, reason):
+    assert one_reason(content, media=media) == reason
+
+
+def test_a_page_above_the_limit_is_dropped_with_its_size():
+    config = ExtractConfig(num_workers=1, max_page_bytes=1000)
+    (found,) = extract(config, [page("<p>" + "long " * 1000, media="text/html")])
+    assert (found.reason, found.score) == ("too large", 5003)
+
+
+def test_lone_surrogates_in_json_do_not_stop_the_run():
+    rows = '[{"role": "user", "content": "a\\ud800b"}, {"role": "assistant", "content": "c"}]'
+    assert one_text(rows, media="application/x-messages+json") == "a\ufffdb\nc"
+
+
+def test_pages_stay_in_order_whatever_their_kind():
+    pages = [
+        page(GOOD_CHINESE, f"s/{i}", "text/plain") if i % 3 else page(PROSE, f"s/{i}")
+        for i in range(200)
+    ]
+    assert [o.id for o in extract(ExtractConfig(num_workers=2), pages)] == [p.id for p in pages]
+
+
+def stubborn(text):
+    """What a child runs in the next test: loops, dies, fails or answers, as it is told."""
+    if text == "loop":
+        while True:
+            pass
+    if text == "die":
+        import os
+
+        os._exit(3)
+    if text == "hoard":
+        return "x" * (1 << 40)
+    if text == "fail":
+        raise ValueError("no such luck")
+    return text.upper()
+
+
+def test_a_page_that_hangs_dies_or_fails_costs_only_itself():
+    items = ["a", "loop", "b", "die", "hoard", "fail", None, "c"]
+    where = "test_extract:stubborn"
+    with Isolated(where, 1, cpu_s=0.3, memory_bytes=1_000_000_000) as pool:
+        answers = [a.reason if isinstance(a, Failure) else a for _, a in pool.map(items, str_of)]
+    assert answers == ["A", "timeout", "B", "crash", "failed", "failed", None, "C"]
+
+
+def str_of(item):
+    return item
+
+
+def test_children_end_with_the_pool_even_when_the_reader_stops_early():
+    with Isolated("test_extract:stubborn", 2, cpu_s=5, memory_bytes=1_000_000_000) as pool:
+        list(islice(pool.map(["a"] * 50, str_of), 3))
+        workers = set(pool.all)
+    assert len(workers) == 2
+    assert all(worker.process.returncode is not None for worker in workers)

@@ -1,0 +1,242 @@
+import random
+
+import numpy as np
+import pytest
+from documents_for_tests import GOOD_CHINESE, GOOD_CODE, GOOD_ENGLISH, code, conversation, document
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openqwen.core.documents import Document
+from openqwen.core.ngrams import units
+from openqwen.data.config import CodeRules, ProseRules, RulesConfig, WordRules
+from openqwen.data.repetition import duplicate_ngram_share, repeated_parts, top_ngram_share
+from openqwen.data.rules import apply_rules
+from openqwen.data.shingles import UnitHasher
+from openqwen.data.stop_words import STOP_WORDS
+
+CONFIG = RulesConfig()
+
+
+def verdict(found, config=CONFIG):
+    (outcome,) = apply_rules(config, [found])
+    return "kept" if isinstance(outcome, Document) else outcome.reason
+
+
+def english(text):
+    return verdict(document(text))
+
+
+def chinese(text):
+    return verdict(document(text, language="zh"))
+
+
+def test_good_text_of_every_kind_stays():
+    assert english(GOOD_ENGLISH) == "kept"
+    assert chinese(GOOD_CHINESE) == "kept"
+    assert verdict(code(GOOD_CODE)) == "kept"
+    assert verdict(conversation("2+2?", "4")) == "kept"
+
+
+GOOD_CHINESE_PAGES = {
+    "short sentences without spaces": """
+打开文件。选择表格。点击确定。如果你不想保存，就关闭窗口。打开文件。选择表格。点击确定。
+这个对话框里还有其他选项，您可以按照自己的需要来修改它们，也可以恢复为默认值。
+要打印文件，先看预览，再选打印机。""",
+    "full-width full stops": """
+本页面将简要介绍排序的用法．
+
+使用排序处理数据有利于理解数据的特点，方便之后的分析．
+
+它们都是我们在生活里常用的例子，不按顺序排列就很难找到自己想要的东西．
+
+如果你已经学过二分查找，就会明白为什么要先排序．""",
+    "many English words": """
+在 Python 里，你可以用 git clone 命令把 GitHub 上的 repository 复制到本地，
+然后用 pip install 安装它的 dependencies。如果 build 失败，请先检查 compiler 的版本，
+再看 log 文件里的错误信息，最后重新运行一次测试。
+也可以到 issues 里搜索，看看别人是不是遇到过同样的 bug。""",
+    "traditional characters": """
+這個手冊是為了想要認識這套系統的人而寫的，它會說明怎麼安裝、怎麼設定，以及遇到問題時應該怎麼辦。
+如果您是第一次使用，請從第一章開始，一步一步地跟著做，不要跳過任何一個章節。""",
+    "a table and a code block": """
+下面的表格列出了可以使用的参数，以及它们的默认值和含义。
+
+名称 | 默认值 | 含义
+width | 80 | 每一行的字符数
+height | 24 | 行数
+
+```
+for (i = 0; i < 10; i++) { run(i); }
+```
+
+如果您没有给出宽度，程序会自己去问终端，在大多数系统上这样做是对的，也不需要再修改。""",
+    "headings and lists": """
+常见问题
+
+怎样开始？
+
+- 先安装软件，再打开它。
+- 按照提示输入您的名字和地址。
+- 点击“下一步”。
+
+遇到错误怎么办？
+
+- 请看日志文件的最后几行，那里写着发生了什么事。
+- 如果还是不明白，就到论坛上去问。""",
+}
+
+
+@pytest.mark.parametrize("name", GOOD_CHINESE_PAGES)
+def test_good_chinese_passes_every_rule(name):
+    assert chinese(GOOD_CHINESE_PAGES[name]) == "kept"
+
+
+@pytest.mark.parametrize("name", GOOD_CHINESE_PAGES)
+def test_rules_of_words_would_reject_what_rules_of_characters_keep(name):
+    """The fairness is the character rules' doing: judged as English the same pages fall."""
+    assert english(GOOD_CHINESE_PAGES[name]) != "kept"
+
+
+@pytest.mark.parametrize("language", ["ja", "th", "ko", "vi", "de", "ru", "ar"])
+def test_stop_words_are_known_for_many_ways_of_writing(language):
+    assert len(STOP_WORDS[language]) >= 8
+
+
+HARBOURS = [f"harbour number {word} of the coast" for word in GOOD_ENGLISH.split()]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Too short to say anything.", "too few words"),
+        ("tide harbour keeper water " * 20 + ".", "no sentences"),
+        (GOOD_ENGLISH + " Lorem ipsum dolor.", "banned phrase"),
+        ("\n".join(h.removesuffix(".") for h in HARBOURS), "unended lines"),
+        ("\n".join(f"- The {h}, as they say." for h in HARBOURS), "bullets"),
+        ("\n".join(f"The {h} goes on to be cut..." for h in HARBOURS), "cut lines"),
+        ("\n".join(f"Harbour {h[15:-13]}, with that." for h in HARBOURS), "short lines"),
+        (GOOD_ENGLISH + " 1234567 890123 4567890" * 30, "few letters"),
+        (GOOD_ENGLISH + " # # # # # # #" * 4, "symbols"),
+        ("a b c d e f g h i j " * 8 + "the of and to.", "words too short"),
+        ("the of and to " + "Donaudampfschifffahrtsgesellschaft " * 60, "words too long"),
+        (GOOD_ENGLISH + f"\n\n{GOOD_ENGLISH}" * 2, "repeated lines"),
+        (
+            GOOD_ENGLISH + " So we sail to the island of the gulls and back." * 20,
+            "repeated n-grams",
+        ),
+        (GOOD_ENGLISH + " Harbour lights, harbour lights!" * 25, "one n-gram too often"),
+        ("```\n" + "x = the of and\n" * 40 + "```", "no prose"),
+    ],
+)
+def test_each_rule_of_words_finds_its_fault(text, reason):
+    assert english(text) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("太短了。", "too few characters"),
+        ("选择「视图 - 标尺」。选择「工具 - 选项」。" * 8, "no sentences"),
+        ("\n".join(f"第{i}项的菜单" for i in range(40)), "short lines"),
+        ("".join(f"{n} " for n in range(300)) + "这一页只有数字。", "little of its script"),
+        (GOOD_CHINESE + "买手表就来" * 60, "one n-gram too often"),
+        (
+            GOOD_CHINESE + "买便宜的手表就到我们的网店来看一看，那里每天都有新的款式。" * 8,
+            "repeated n-grams",
+        ),
+    ],
+)
+def test_each_rule_of_characters_finds_its_fault(text, reason):
+    assert chinese(text) == reason
+
+
+def test_text_wrapped_at_a_width_is_read_as_paragraphs():
+    wrapped = GOOD_ENGLISH.replace(".", ",")  # no line of it ends in a full stop but the last ones
+    paragraphs = [p[:-1] + "." for p in wrapped.split("\n\n")]
+    assert english("\n\n".join(paragraphs)) == "kept"
+
+
+def test_addresses_and_quoted_names_do_not_outweigh_the_text():
+    links = (
+        "参见 [文档](https://example.org/api/latest/stdlib/{0})，那里说明了函数 {0} 的用法和{1}。"
+    )
+    things = ["返回值", "限制", "历史", "例子", "参数", "错误", "版本", "来源"]
+    text = "\n\n".join(links.format(f"f{i}", thing) for i, thing in enumerate(things))
+    assert chinese(GOOD_CHINESE + "\n\n" + text) == "kept"
+
+
+def test_a_chinese_quotation_makes_no_short_words():
+    assert english(GOOD_ENGLISH + " " + GOOD_CHINESE[:150]) == "kept"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import this\n", "too few words"),
+        ("# This file is AUTOGENERATED\n" + GOOD_CODE, "generated"),
+        (GOOD_CODE + "\nx = '" + "y" * 1200 + "'\n", "long lines"),
+        (GOOD_CODE + "\n".join(f"v{i} = '{'ab ' * 60}'" for i in range(40)), "long lines"),
+        (GOOD_CODE + "\n" + "-+*/" * 8 + ("\n" + "=-+*/!?" * 9) * 60, "few letters"),
+        ("\n".join(f"t{i} = '\\x{i:02x}\\x{i + 1:02x}\\x0a'" for i in range(60)), "data"),
+        (GOOD_CODE + "print('the same line')\n" * 40, "repeated lines"),
+    ],
+)
+def test_each_rule_of_code_finds_its_fault(text, reason):
+    assert verdict(code(text)) == reason
+
+
+def test_a_conversation_is_only_asked_to_say_something():
+    assert verdict(conversation("Question?", " ")) == "empty message"
+    alone = conversation("Question?", "x")
+    alone.messages.pop()
+    assert verdict(alone) == "no answer"
+
+
+def test_a_limit_is_a_setting():
+    assert verdict(document("Short, but the best of them.")) == "too few words"
+    loose = RulesConfig(words=WordRules(min_words=5), prose=ProseRules(min_prose_units=5))
+    assert verdict(document("Short, but the best of them and true."), loose) == "kept"
+    strict = RulesConfig(code=CodeRules(min_words=1000))
+    assert verdict(code(GOOD_CODE), strict) == "too few words"
+
+
+def test_the_verdict_names_value_and_limit():
+    (outcome,) = apply_rules(CONFIG, [document("Too short to say anything.")])
+    assert outcome.score == 5
+    assert outcome.detail == "5 words, at least 50"
+
+
+def measured(text):
+    words = units(text)
+    return UnitHasher()(words), np.array([len(w) for w in words])
+
+
+def test_repeated_parts_count_from_the_second_time_on():
+    assert repeated_parts(["aa", "b", "aa", "aa"]) == (0.5, 4 / 7)
+    assert repeated_parts([]) == (0.0, 0.0)
+
+
+def test_the_most_frequent_ngram_covers_its_share():
+    share, place = top_ngram_share(*measured("x a b y a b z a b"), 2)
+    assert (share, place) == (6 / 9, 1)
+    assert top_ngram_share(*measured("a b c d"), 2)[0] == 0.0
+
+
+def test_ngrams_seen_before_cover_their_characters_once():
+    assert duplicate_ngram_share(*measured("a b c d a b c d"), 3) == 0.5
+    assert duplicate_ngram_share(*measured("a b c d e f"), 3) == 0.0
+
+
+def test_a_book_is_not_punished_for_its_length():
+    generator = random.Random(0)
+    common = [f"c{i}" for i in range(30)]
+    text = " ".join(generator.choice(common) for _ in range(40_000))
+    short = " ".join(text.split()[:4096])
+    whole = duplicate_ngram_share(*measured(text), 3)
+    assert whole == pytest.approx(duplicate_ngram_share(*measured(short), 3), abs=0.05)
+
+
+@given(st.text("ab ", max_size=60), st.integers(1, 5))
+def test_shares_are_shares(text, n):
+    if units(text):
+        assert 0 <= duplicate_ngram_share(*measured(text), n) <= 1
