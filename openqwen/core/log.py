@@ -63,7 +63,9 @@ class Progress:
         self.note = note or self.note
         now = time.monotonic()
         ended = 0 < self.total <= self.done  # `close` shows the last line
-        if not ended and now - self.shown >= (REDRAW_INTERVAL_S if self.is_terminal else LINE_INTERVAL_S):
+        if not ended and now - self.shown >= (
+            REDRAW_INTERVAL_S if self.is_terminal else LINE_INTERVAL_S
+        ):
             self.shown = now
             self._show(end="" if self.is_terminal else "\n")
 

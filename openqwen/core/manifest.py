@@ -6,13 +6,14 @@ A stage is done when its manifest is there and its outputs' sizes match. It is w
     manifest.problems(run / "tokenizer")            # [] or one line per missing or changed file
 """
 
+import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from openqwen.core.errors import UserError
-from openqwen.core.files import list_files, read_json, sha256_file, write_json
+from openqwen.core.files import list_files, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST_NAME = "manifest.json"
 
@@ -76,6 +77,14 @@ def describe_outputs(directory: Path) -> dict[str, dict[str, Any]]:
         for path in list_files(directory)
         if path != directory / MANIFEST_NAME
     }
+
+
+def content_hash(directory: Path) -> str:
+    """Return the sha256 of what a finished stage is: settings, seed, outputs; no time, no host."""
+    manifest = Manifest.read(directory)
+    assert manifest is not None, f"{directory} has no manifest"
+    parts = [manifest.stage, manifest.settings, manifest.seed, manifest.outputs]
+    return sha256_text(json.dumps(parts, sort_keys=True, ensure_ascii=False))
 
 
 def manifest_hash(directory: Path) -> str:

@@ -7,6 +7,7 @@ again. One made with other settings or inputs is moved to `replaced/`, never del
 """
 
 import importlib
+import json
 import platform
 import shutil
 import time
@@ -22,7 +23,7 @@ from openqwen.core.config import Config, to_plain
 from openqwen.core.errors import UserError
 from openqwen.core.files import empty_directory, read_json, sha256_text, write_json
 from openqwen.core.log import format_bytes, format_duration, say
-from openqwen.core.manifest import Manifest, describe_outputs, manifest_hash
+from openqwen.core.manifest import Manifest, content_hash, describe_outputs, manifest_hash
 from openqwen.core.runtime import host_description, peak_memory_bytes, reset_peak_memory
 
 STARTED_NAME = "started.json"  # what an unfinished stage was started with
@@ -65,6 +66,12 @@ class StageWork:
             | listing_hashes(getattr(self.config, "paths", ())),
             "seed": self.seed,
         }
+
+    def lineage_hash(self, stage: str) -> str:
+        """Return the identity of what this stage makes, the same on every repeat of the lineage."""
+        parts = self.identity(stage)
+        parts["inputs"] = {name: content_hash(path) for name, path in self.inputs.items()}
+        return sha256_text(json.dumps(parts, sort_keys=True, ensure_ascii=False))
 
 
 def execute(stage: Stage, work: StageWork) -> bool:

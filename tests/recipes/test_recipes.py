@@ -39,7 +39,7 @@ def test_each_value_tells_who_set_it(tmp_path, capsys):
         ("basis.num_steps=3", "basis is not a setting; did you mean base?"),
         ("base.num_steps=many", 'base.num_steps = "many" is not valid'),
         ("base.num_steps", "write it as section.setting=value"),
-        ("base.micro_sequences=3", "micro_sequences = 3 must divide sequences_per_step = 16"),
+        ("base.micro_sequences=3", "micro_sequences = 3 must divide sequences_per_step = 8"),
         ("base.model.num_attention_heads=3", "can't be split into num_attention_heads = 3"),
         ("longcontext.length_multiples=[0.3]", "is no whole number of at least 2 tokens"),
         ("shards.context_length=4", "greater than or equal to 8"),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openqwen.core.config import to_plain
-from openqwen.core.files import read_json, sha256_text, write_json
+from openqwen.core.files import read_json, write_json
 from openqwen.core.log import say
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
@@ -22,7 +22,7 @@ SAMPLE_TOKENS = 48
 def run(work: StageWork) -> dict[str, Any]:
     """Pretrain, describe the result and let it write."""
     assert isinstance(work.config, PretrainConfig)
-    lineage_hash = sha256_text(str(work.identity("base")))
+    lineage_hash = work.lineage_hash("base")
     counts = pretrain(
         work.config,
         work.inputs["shards"],
