@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from results import PERFORMANCE, provenance, write_section
 
 from openqwen.core.runtime import pick_dtype
+from openqwen.core.workers import Workers
 from openqwen.model.config import ModelConfig, count_parameters, qwen_config
 from openqwen.model.decoder import new_decoder
 from openqwen.model.formats.export import published_config
@@ -74,14 +75,16 @@ def our_step(job: Job) -> Callable[[torch.Tensor], float]:
     optimiser = MasterAdamW(model, config, compute_dtype=DTYPE)
 
     def step(ids_BT: torch.Tensor) -> float:
-        loss, _ = next_token_step(
-            model,
-            optimiser,
-            ids_BT[:, :-1].contiguous(),
-            ids_BT[:, 1:].contiguous(),
-            micro_sequences=recipe.base.micro_sequences,
-            learning_rate=1e-3,
-        )
+        with Workers() as workers:  # entered anew, since the peer's turn wants all threads
+            loss, _ = next_token_step(
+                model,
+                optimiser,
+                ids_BT[:, :-1].contiguous(),
+                ids_BT[:, 1:].contiguous(),
+                micro_sequences=recipe.base.micro_sequences,
+                learning_rate=1e-3,
+                workers=workers,
+            )
         return float(loss)
 
     return step
@@ -132,7 +135,9 @@ def measure(job: Job, peers: list[str], rounds: int, steps: int) -> list[dict]:
             for _ in range(steps):
                 losses[name] = runner(ids_BT)
             samples[name].append(steps * job.tokens / (time.perf_counter() - start))
-    peak = measure_peak(job.shape, num_tokens=job.tokens, dtype=DTYPE)
+    rows_at_once = BUILTIN[job.name]().base.micro_sequences * job.context
+    with Workers() as workers:
+        peak = measure_peak(job.shape, num_tokens=rows_at_once, dtype=DTYPE, workers=workers)
     rows = []
     for name in runners:
         rate = statistics.median(samples[name])

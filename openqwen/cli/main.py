@@ -39,6 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"openqwen: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "openqwen").startswith("openqwen"):
+            raise
+        fix = "pip install 'openqwen[all]'"
+        print(f"openqwen: this needs the package {error.name}: {fix}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("openqwen: stopped; the same command goes on from here", file=sys.stderr)
         return 130

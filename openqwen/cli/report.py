@@ -11,16 +11,21 @@ EXAMPLE = "openqwen report runs/tiny"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("directory", help="run directory")
-    parser.add_argument("--out", help="directory to write (DIRECTORY/report)")
+    parser.add_argument(
+        "--out", help="directory to write (DIRECTORY/report; of an unfinished run report-so-far)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write both pages and say where they are."""
     from openqwen.core.log import say
+    from openqwen.lineage.run import remake_report
     from openqwen.report.page import write_report
 
-    run_directory = Path(args.directory)
-    out = Path(args.out) if args.out else run_directory / "report"
-    write_report(run_directory, out)
+    directory = Path(args.directory)
+    out = Path(args.out) if args.out else directory / "report"
+    if args.out or not remake_report(directory):
+        out = Path(args.out) if args.out else directory / "report-so-far"
+        write_report(directory, out)
     say(f"report        {out / 'report.html'}")
     return 0

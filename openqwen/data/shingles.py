@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 
 CACHE_UNITS = 2_000_000  # words whose numbers are remembered; then the memory starts anew
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the step of splitmix64
 
 
 class UnitHasher:
@@ -49,9 +48,11 @@ def ngram_hashes(units_N: Hashes, n: int) -> Hashes:
     count = len(units_N) - n + 1
     if count <= 0:
         return np.empty(0, dtype=np.uint64)
+    # a factor for each place: odd, so that no bit is lost, and without pattern, so that moving
+    # units about never gives the same sum
+    factors_n = mix(np.arange(1, n + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
     total = np.zeros(count, dtype=np.uint64)
-    for place in range(n):
-        factor = np.uint64((_GOLDEN * (2 * place + 1)) & _MASK)  # odd, so no bit is lost
+    for place, factor in enumerate(factors_n):
         total += units_N[place : place + count] * factor
     return mix(total)
 

@@ -53,8 +53,8 @@ def measure_long_context(
         kept: a JSONL file that keeps finished measures.
 
     Returns:
-        JSON-ready: lengths, documents used, rows of perplexities with intervals and paired
-        differences to no method, passkey cells.
+        JSON-ready: lengths, places of the documents used, rows of perplexities with intervals and
+        paired differences to no method, passkey cells.
 
     Raises:
         UserError: if no document is longer than the shortest length.
@@ -70,6 +70,7 @@ def measure_long_context(
         "train_length": model.config.train_length,
         "lengths": lengths,
         "num_documents": len(texts),
+        "documents": picked,
         "tokens_a_document": lengths[-1],
         "seed": seed,
         "rows": [_row(m, lengths, losses, lengths[-1]) for m in table3_methods(model.config)],

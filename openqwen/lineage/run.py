@@ -12,10 +12,11 @@ from openqwen.core.config import config_hash
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, write_text
 from openqwen.core.log import say
-from openqwen.lineage.registry import stages_until
+from openqwen.core.manifest import MANIFEST_NAME
+from openqwen.lineage.registry import STAGES, stages_until
 from openqwen.lineage.stage import Stage, StageWork, execute
 from openqwen.recipes.recipe import Recipe
-from openqwen.recipes.resolve import Resolved
+from openqwen.recipes.resolve import Resolved, resolve
 from openqwen.recipes.show import to_toml
 
 RECIPE_NAME = "recipe.toml"
@@ -46,6 +47,16 @@ def stage_work(stage: Stage, recipe: Recipe, out: Path) -> StageWork:
         recipe=recipe.name,
         recipe_hash=config_hash(recipe),
     )
+
+
+def remake_report(out: Path) -> bool:
+    """Write the report of a finished run anew, manifest and all; False where it isn't finished."""
+    stage = STAGES["report"]
+    if not all((out / name / MANIFEST_NAME).is_file() for name in stage.inputs):
+        return False
+    recipe = resolve(str(out / RECIPE_NAME)).recipe
+    with _locked(out):
+        return execute(stage, stage_work(stage, recipe, out), again=True)
 
 
 def say_results(out: Path) -> None:

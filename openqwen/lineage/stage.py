@@ -74,8 +74,10 @@ class StageWork:
         return sha256_text(json.dumps(parts, sort_keys=True, ensure_ascii=False))
 
 
-def execute(stage: Stage, work: StageWork) -> bool:
+def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
     """Bring one stage to its end; return whether there was anything to do.
+
+    With `again` a finished stage is made anew in its place.
 
     Raises:
         UserError: if an input directory has no manifest (its stage has not finished).
@@ -84,6 +86,8 @@ def execute(stage: Stage, work: StageWork) -> bool:
         if Manifest.read(path) is None:
             raise UserError(f"{stage.name}: {path} has no manifest: the stage {name} comes first")
     identity = work.identity(stage.name)
+    if again and Manifest.read(work.out) is not None:
+        empty_directory(work.out)
     done = _finished(stage, work.out, identity)
     if done is not None:
         say(f"{stage.name:<14}done before, in {format_duration(done.seconds)}")

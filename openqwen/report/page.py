@@ -117,13 +117,13 @@ def _intro(run: RunFacts) -> list[str]:
 
 
 def _stage_section(stage: StageFacts, run: RunFacts) -> Section:
-    blocks: list[Block] = [Text(f"This stage: {stage.state}.", is_note=True)]
+    blocks: list[Block] = []
     if stage.manifest is not None:
         problems = [
             problem.replace(f"{stage.directory.parent}/", "")
             for problem in stage.manifest.problems(stage.directory)
         ]
-        blocks = [Text(f"Changed since it was written: {problem}.") for problem in problems]
+        blocks += [Text(f"Changed since it was written: {problem}.") for problem in problems]
         with _known_form(stage):
             blocks += SECTIONS[stage.kind.name][1](stage, run)
         blocks.append(settings_details(stage))

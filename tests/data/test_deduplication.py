@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 from documents_for_tests import GOOD_ENGLISH, code, conversation, document
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openqwen.core.documents import Document
@@ -58,6 +58,7 @@ def test_in_code_only_white_space_is_form():
     assert same_key("A = 1", is_code=True) != same_key("a = 1", is_code=True)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_cleaning_a_clean_text_changes_nothing(text):
     once = clean_text(text)
@@ -92,6 +93,8 @@ def test_a_conversation_and_a_page_with_the_same_words_both_stay():
     assert ids(drop_exact_duplicates([page, conversation("Hi", "Hello")])) == ["s/1", "i/1"]
 
 
+@settings(deadline=None)
+@example(list("baaaabbaa"), 6)  # factors in arithmetic progression confuse these
 @given(st.lists(st.sampled_from("abcde"), max_size=30), st.integers(1, 6))
 def test_hashed_ngrams_are_equal_exactly_where_the_ngrams_are(words, n):
     hashes = ngram_hashes(UnitHasher()(words), n).tolist()
@@ -108,11 +111,12 @@ def test_hashes_are_the_same_in_every_process():
         15514341252395217638,
     ]
     assert ngram_hashes(UnitHasher()(["a", "b", "c"]), 2).tolist() == [
-        5724108917655701613,
-        5114864483847410399,
+        4221373958757175504,
+        11434551195304074538,
     ]
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
 def test_jaccard_of_sorted_arrays_is_that_of_the_sets(one, other):
     arrays = [np.array(sorted(s), dtype=np.uint64) for s in (one, other)]
@@ -149,6 +153,12 @@ def test_the_estimate_of_a_signature_keeps_its_error_bound(similarity):
     assert abs(np.mean(errors)) <= 4 * deviation / math.sqrt(60)
     assert np.std(errors) <= 1.4 * deviation
     assert max(map(abs, errors)) <= 4.5 * deviation
+
+
+def test_signatures_use_all_bits_of_their_numbers():
+    lowest = MinHasher(128)(np.array([7], dtype=np.uint64))
+    assert lowest.max() > 2**31
+    assert len(set(lowest.tolist())) == 128
 
 
 def edited(words, share, generator):

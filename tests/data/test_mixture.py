@@ -108,6 +108,7 @@ def test_a_boost_of_zero_removes_a_source():
     assert sum(d.epochs for d in kept) == 5
 
 
+@settings(deadline=None)
 @given(
     st.floats(0, 1e6),
     st.dictionaries(

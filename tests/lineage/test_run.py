@@ -142,6 +142,20 @@ def test_a_changed_setting_redoes_what_depends_on_it_and_keeps_the_old(
     assert sha256_file(out / "base" / weights) != sha256_file(finished / "base" / weights)
 
 
+def test_the_report_can_be_written_anew_at_any_time(finished, tmp_path, capsys):
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    (out / "report" / "report.html").write_text("spoilt")
+    assert main(["report", str(out)]) == 0
+    assert main(["status", str(out), "--verify"]) == 0
+    shutil.rmtree(out / "longcontext")
+    assert main(["report", str(out)]) == 0
+    assert (out / "report-so-far" / "report.md").is_file()
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+
+
 def test_one_process_at_a_time(finished, small_recipe, capsys):
     import fcntl
 

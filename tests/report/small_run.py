@@ -7,10 +7,21 @@ from openqwen.core.config import to_plain
 from openqwen.core.files import write_json
 from openqwen.core.log import MetricStream
 from openqwen.core.manifest import Manifest, describe_outputs
-from openqwen.recipes.tiny import tiny
+from openqwen.recipes.recipe import Recipe
+from openqwen.train.config import ModelShape, PretrainConfig
 
 STAGES = ("sources", "documents", "tokenizer", "shards", "base", "longcontext")
 LENGTHS = (128, 256, 512, 4096)
+RECIPE = Recipe(
+    name="tiny",
+    base=PretrainConfig(
+        model=ModelShape(hidden_size=256, num_hidden_layers=6, num_attention_heads=4),
+        num_steps=100,
+        sequences_per_step=16,
+        learning_rate=2e-3,
+        warmup_steps=40,
+    ),
+)
 
 
 def write_run(directory, *, stages=STAGES, word="plain"):
@@ -22,13 +33,12 @@ def write_run(directory, *, stages=STAGES, word="plain"):
 
 
 def finish(directory, stage, counts):
-    recipe = tiny()
     Manifest(
         stage=stage,
         recipe="tiny",
         recipe_hash="5f" * 32,
         inputs={},
-        settings=to_plain(getattr(recipe, stage)),
+        settings=to_plain(getattr(RECIPE, stage)),
         outputs=describe_outputs(directory / stage),
         counts=counts,
         seconds=83.4,

@@ -26,7 +26,7 @@ def run(work: StageWork) -> dict[str, Any]:
     assert isinstance(config, LongContextConfig)
     lm = load(work.inputs["base"], dtype=config.dtype)
     assert lm.tokenizer is not None, "an export of ours has a tokenizer"
-    documents, groups = held_out_documents(work.inputs["shards"], config, lm.config.train_length)
+    documents, groups_N = held_out_documents(work.inputs["shards"], config, lm.config.train_length)
     results = measure_long_context(
         lm.model,
         lm.tokenizer,
@@ -36,6 +36,7 @@ def run(work: StageWork) -> dict[str, Any]:
         kept=work.out / PARTIAL_NAME,
     )
     base = read_json(work.inputs["base"] / "manifest.json")
+    groups = dict(Counter(groups_N[place] for place in results.pop("documents")))
     results |= {"groups": groups, "trained_tokens": base["counts"]["tokens"]}
     write_json(work.out / RESULTS_NAME, results)
     (work.out / PARTIAL_NAME).unlink()
@@ -46,8 +47,8 @@ def run(work: StageWork) -> dict[str, Any]:
 
 def held_out_documents(
     shards: Path, config: LongContextConfig, train_length: int
-) -> tuple[list[Tensor], dict[str, int]]:
-    """Return the documents to measure on and how many there are a group.
+) -> tuple[list[Tensor], list[str]]:
+    """Return the documents to measure on and the group of each.
 
     The prose of the validation split that reaches the largest length, in the shard's shuffled
     order; where none does, all of it, longest first.
@@ -58,4 +59,4 @@ def held_out_documents(
     spans = [s for s in prose if s.tokens > wanted][: config.num_documents]
     spans = spans or sorted(prose, key=lambda s: -s.tokens)[: config.num_documents]
     documents = [torch.from_numpy(shard.document(s).astype(np.int64)) for s in spans]
-    return documents, dict(Counter(s.group for s in spans))
+    return documents, [span.group for span in spans]
