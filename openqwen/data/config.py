@@ -3,7 +3,7 @@
 Sources of thresholds: Gopher (Rae et al. 2021, §A.1.1, table A1), C4 (Raffel et al. 2020, §2.2),
 FineWeb (Penedo et al. 2024), StarCoder (Li et al. 2023, §3). The report names the steps of §2.1 and
 gives no value, so every other number is ours; limits for Chinese are set so that translations of
-one page fare alike (1.5 characters a word, measured on 1,200 pages of Debian's and LibreOffice's
+one page fare alike (1.5 characters a word, measured on 1,300 pages of Debian's and LibreOffice's
 manuals).
 """
 
@@ -23,7 +23,7 @@ class ExtractConfig(Config):
     max_bad_characters: Share = setting(
         0.005, "share of undecodable characters above which a page is dropped"
     )
-    timeout_s: float = setting(10.0, "time one HTML page may take, in seconds", gt=0)
+    timeout_s: float = setting(10.0, "processor time one HTML page may take, in seconds", gt=0)
     memory_bytes: int = setting(
         4_000_000_000, "address space of one HTML worker, in bytes", ge=500_000_000
     )

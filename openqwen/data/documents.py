@@ -122,13 +122,15 @@ def _write_account(
 def _say_mixture(report: dict[str, Any]) -> None:
     """Print the mixture, a line a group."""
     for group, row in report["groups"].items():
-        line = f"{'documents mixture':<24}{group:<14}{format_bytes(row['bytes'])}"
-        line += f" × {row['epochs']:.2f} = {row['share_got']:.1%}"
+        line = f"{'documents mixture':<24}{group:<14}"
+        if not row["documents"]:
+            say(f"{line}no documents; its weight goes to the others")
+            continue
+        line += f"{format_bytes(row['bytes'])} × {row['epochs']:.2f} = {row['share_got']:.1%}"
         if row["share_asked"] is not None:
             line += f", asked {row['share_asked']:.1%}"
         if row["shortfall_bytes"] > 0.01 * row["wanted_bytes"]:
             line += f", {format_bytes(row['shortfall_bytes'])} short"
-            line += ": no documents" if not row["documents"] else ""
         say(line)
 
 

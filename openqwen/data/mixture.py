@@ -4,8 +4,9 @@
     kept = [o for o in mixture(documents) if isinstance(o, Document)]      # with `epochs`
     mixture.report["groups"]["zh"]["share_got"]
 
-A group's weight sets its share of the mixture's bytes. Copies are capped, since repeating a small
-source for ever teaches little; what a capped group falls short of is reported, not given to others.
+A group's weight sets its share of the mixture's bytes, among the groups that are there. Copies
+are capped, since repeating a small source for ever teaches little; what a capped group falls short
+of is reported, not given to others.
 """
 
 import math
@@ -21,6 +22,7 @@ from openqwen.data.draw import draw
 from openqwen.data.steps import Outcome, Rejected
 
 VALIDATION = "validation"
+MAX_LONG_SHARE = 0.1  # of the prose's bytes, held out for its length
 
 _COUNTS = (
     *("documents", "bytes", "used_documents", "mixture_bytes"),
@@ -67,14 +69,26 @@ def hold_out(documents: list[Document], config: DocumentsConfig, *, seed: int) -
 
 
 def _long_prose(groups: dict[str, list[Document]], config: DocumentsConfig) -> set[str]:
-    """Return ids of long documents, one language after the other, the shortest first."""
+    """Return ids of long documents, one language after the other, the shortest first.
+
+    Together they hold at most MAX_LONG_SHARE of the prose, so that a small corpus is not all
+    validation.
+    """
     queues = []
+    left = 0.0  # bytes
     for group, members in sorted(groups.items()):
-        if group not in ("code", "instructions") and len(members) > 1:
+        if group not in ("code", "instructions"):
             sized = sorted((size_of(d), d.id) for d in members)
-            queues.append([id for size, id in sized if size >= config.long_validation_bytes])
-    in_turn = (id for row in zip_longest(*queues) for id in row if id is not None)
-    return set(islice(in_turn, config.long_validation_documents))
+            left += MAX_LONG_SHARE * sum(size for size, _ in sized)
+            queues.append([pair for pair in sized if pair[0] >= config.long_validation_bytes])
+    in_turn = (pair for row in zip_longest(*queues) for pair in row if pair is not None)
+    held = set()
+    for size, id in islice(in_turn, config.long_validation_documents):
+        left -= size
+        if left < 0:
+            break
+        held.add(id)
+    return held
 
 
 def copies_for(wanted: float, parts: dict[str, tuple[int, float]], cap: float) -> dict[str, float]:
@@ -184,12 +198,13 @@ class Mixture:
         return wanted, shares, given
 
     def _wanted(self, used: dict[str, int]) -> dict[str, float]:
-        """Return the bytes each group should have in the mixture, absent ones too."""
+        """Return the bytes each group should have in the mixture."""
         total = sum(used.values())
         target = self.config.target_bytes or total
         if self.config.weights:
-            all_weights = sum(self.config.weights.values())
-            return {g: target * weight / all_weights for g, weight in self.config.weights.items()}
+            weights = {group: self.config.weights[group] for group in used if used[group]}
+            all_weights = sum(weights.values())
+            return {g: target * weights.get(g, 0.0) / all_weights if weights else 0.0 for g in used}
         # scaled by exactly 1 where nothing is asked, so that no document gets 0.999… copies
         scale = target / total if total else 1.0
         return {group: size * scale for group, size in used.items()}

@@ -24,7 +24,7 @@ ELLIPSES = ("...", "…")
 
 _SYMBOLS = re.compile(r"#|\.\.\.|…")
 _HEADING_MARKS = re.compile(r"^#+", re.MULTILINE)
-_ADDRESS = re.compile(r"https?://[^\s)>\]]+")
+_ADDRESS = re.compile(r"https?://[!-(*-=?-\\^-~]+")  # ASCII, up to a closing bracket
 _BULLET = re.compile(r"[-*•·‣▪◦–]\s")
 _SCRIPT = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 

@@ -22,15 +22,17 @@ def tiny() -> Recipe:
         ),
         tokenizer=TokenizerConfig(num_ranks=5936, max_train_bytes=16_000_000),
         shards=ShardsConfig(context_length=256),
-        longcontext=LongContextConfig(truncated_stride_share=0.25, passkey_trials=2),
+        longcontext=LongContextConfig(
+            num_documents=6, truncated_stride_share=0.25, passkey_trials=2
+        ),
         base=PretrainConfig(
             model=ModelShape(hidden_size=256, num_hidden_layers=6, num_attention_heads=4),
-            num_steps=560,
+            num_steps=480,
             sequences_per_step=8,
             micro_sequences=4,
             learning_rate=2e-3,
             warmup_steps=40,
-            evaluate_every_steps=140,
+            evaluate_every_steps=120,
             evaluation_tokens=16_384,
             checkpoint_every_steps=50,
         ),

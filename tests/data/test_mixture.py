@@ -85,10 +85,12 @@ def test_a_group_without_a_weight_is_dropped_and_told_so():
     assert report["groups"]["en"]["epochs"] == 1.0
 
 
-def test_a_weight_without_documents_is_a_shortfall():
-    _, _, report = mix(corpus(en=10), weights={"en": 1, "zh": 1}, max_epochs=1)
+def test_a_weight_without_documents_goes_to_the_groups_that_are_there():
+    kept, _, report = mix(corpus(en=10, code=10), weights={"en": 1, "zh": 2, "code": 1})
+    assert {d.epochs for d in kept} == {1}
     assert report["groups"]["zh"]["documents"] == 0
-    assert report["groups"]["zh"]["shortfall_bytes"] == 500
+    assert report["groups"]["zh"]["share_asked"] == 0.5
+    assert report["groups"]["en"]["share_got"] == 0.5
 
 
 def test_a_boosted_source_has_that_many_times_the_copies_of_the_others():
@@ -170,6 +172,29 @@ def test_held_out_documents_are_a_share_of_every_group_and_get_one_copy():
     assert {d.epochs for d in kept if d.split == "validation"} == {1}
     assert report["groups"]["en"]["validation_documents"] == 5
     assert report["groups"]["en"]["documents"] == 95
+
+
+def test_some_long_prose_is_held_out_too_a_language_in_turn_the_shortest_first():
+    documents = corpus(en=300, zh=300, code=50)
+    for size in (3000, 2000, 1000, 500):
+        for group in ("en", "zh"):
+            documents.append(document("x" * size, f"long/{group}-{size}", language=group))
+        documents.append(code("x" * size, f"long/code-{size}"))
+    config = DocumentsConfig(
+        validation_share=0.0001, long_validation_documents=3, long_validation_bytes=1000
+    )
+    held = {d.id for d in hold_out(documents, config, seed=0) if d.split == "validation"}
+    assert {"long/en-1000", "long/zh-1000", "long/en-2000"} <= held
+    assert len(held) <= 3 + 3
+
+
+def test_a_corpus_of_long_documents_does_not_all_become_validation():
+    documents = [document("x" * 1000, f"long/{i}") for i in range(30)]
+    config = DocumentsConfig(
+        validation_share=0.01, long_validation_documents=8, long_validation_bytes=1000
+    )
+    held = [d for d in hold_out(documents, config, seed=0) if d.split == "validation"]
+    assert len(held) <= 3 + 1
 
 
 def test_nothing_is_held_out_where_nothing_is_asked():

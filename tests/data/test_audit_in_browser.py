@@ -1,0 +1,57 @@
+import json
+import shutil
+
+import pytest
+from documents_for_tests import document
+
+from openqwen.data.audit import MARKS_KIND, write_audit
+from openqwen.data.config import AuditConfig
+from openqwen.data.funnel import Funnel
+from openqwen.data.steps import Rejected
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_marks_are_set_by_keys_kept_over_a_reload_and_saved_as_json(browser, tmp_path):
+    def odd_ones(documents):
+        for number, found in enumerate(documents):
+            yield Rejected(found, "odd", 1.0) if number % 2 else found
+
+    funnel = Funnel(AuditConfig(), seed=0)
+    documents = [document(f"<b>text {i}</b><script>fail()</script>", f"s/{i}") for i in range(6)]
+    kept = funnel.run("oddity", odd_ones, documents, total=6)
+    write_audit(tmp_path / "audit.html", funnel, kept, AuditConfig(), seed=0)
+
+    page = browser.new_page()
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(error))
+    page.goto((tmp_path / "audit.html").as_uri())
+    for key in "jgjb":
+        page.keyboard.press(key)
+    assert page.inner_text("#tally") == "2 marked, 1 of them bad"
+    page.reload()
+    assert page.inner_text("#tally") == "2 marked, 1 of them bad"
+    with page.expect_download() as download:
+        page.click("#save")
+    saved = json.loads(download.value.path().read_text())
+    assert saved["kind"] == MARKS_KIND
+    assert [(m["step"], m["reason"], m["mark"]) for m in saved["marks"]] == [
+        ("oddity", "odd", "good"),
+        ("oddity", "odd", "bad"),
+    ]
+    assert {m["id"] for m in saved["marks"]} < {"s/1", "s/3", "s/5"}
+    assert all(url.startswith(("file:", "blob:")) for url in asked)
+    assert errors == []
