@@ -36,10 +36,14 @@ def command(recipe: str, out: Path) -> list[str]:
 
 def kill_once(recipe: str, out: Path, stage: str, after_s: float) -> dict:
     """Start the run, wait until `stage` has worked for `after_s`, kill it, tell where it stood."""
+    marker = out / stage / "started.json"  # written at every start of the stage
+    before = marker.stat().st_mtime_ns if marker.is_file() else 0
     process = subprocess.Popen(
         command(recipe, out), stdout=subprocess.DEVNULL, start_new_session=True
     )
-    while not (out / stage / "started.json").is_file() and process.poll() is None:
+    while process.poll() is None:
+        if marker.is_file() and marker.stat().st_mtime_ns != before:
+            break
         time.sleep(0.01)
     deadline = time.monotonic() + after_s
     while time.monotonic() < deadline and process.poll() is None:

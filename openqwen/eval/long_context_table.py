@@ -33,6 +33,10 @@ from openqwen.model.long_context import NO_EXTENSION
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 
+class TooShortError(UserError):
+    """No document reaches the shortest length."""
+
+
 def measure_long_context(
     model: Decoder,
     tokenizer: Tokenizer,
@@ -57,7 +61,7 @@ def measure_long_context(
         paired differences to no method, passkey cells.
 
     Raises:
-        UserError: if no document is longer than the shortest length.
+        TooShortError: if no document is longer than the shortest length.
     """
     lengths = _usable_lengths(model.config, documents, config)
     picked = pick_documents([len(d) for d in documents], lengths[-1], config.num_documents)
@@ -101,9 +105,9 @@ def _usable_lengths(
     longest = max((len(d) - 1 for d in documents), default=0)
     usable = [length for length in wanted if length <= longest]
     if not usable:
-        raise UserError(
-            f"longcontext: the longest held-out document has {longest:,} tokens, less than "
-            f"{wanted[0]:,}; give longer documents or smaller longcontext.length_multiples"
+        raise TooShortError(
+            f"the longest held-out document has {longest:,} tokens, less than {wanted[0]:,}; give "
+            "longer documents or smaller longcontext.length_multiples"
         )
     if len(usable) < len(wanted):
         say(

@@ -8,7 +8,7 @@ class TokenizerConfig(Config):
 
     num_ranks: int = setting(
         151_643,
-        "ordinary tokens of the vocabulary, the 256 bytes included, control tokens not",
+        "ordinary tokens, the 256 bytes included; fewer where the text gives no more",
         source="§2.2",
         ge=257,
         le=2**20,

@@ -165,6 +165,24 @@ def test_one_process_at_a_time(finished, small_recipe, capsys):
     assert "is in use by another openqwen process" in capsys.readouterr().err
 
 
+def test_a_handful_of_pages_goes_all_the_way(corpus, small_recipe, tmp_path, capsys):
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    for name in ("argparse", "json", "logging", "pathlib", "typing"):
+        (pages / f"{name}.html").write_bytes((corpus / f"{name}.html").read_bytes())
+    code = main(
+        ["run", str(small_recipe), "--out", str(tmp_path / "run"), "--set", "base.num_steps=2"]
+        + ["--set", f'sources.paths=["{pages}"]', "--set", "tokenizer.num_ranks=20000"]
+        + ["--set", "longcontext.length_multiples=[1024]"]
+    )
+    said = capsys.readouterr().out
+    assert code == 0
+    assert "ranks only, not for tokenizer.num_ranks = 20,000" in said
+    assert "nothing is measured: the longest held-out document has" in said
+    report = (tmp_path / "run" / "report" / "report.md").read_text()
+    assert "Nothing was measured: the longest held-out document has" in report
+
+
 def test_foreign_files_are_not_overwritten(small_recipe, tmp_path, capsys):
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources" / "thesis.txt").write_text("mine")

@@ -90,14 +90,21 @@ def test_a_megabyte_of_one_sign_does_not_spend_the_vocabulary():
     assert b" words" in ranks
 
 
-def test_too_little_text_is_refused_with_both_numbers(tmp_path):
-    with pytest.raises(UserError, match=r"gives 261 ranks, not num_ranks = 5,000"):
-        train_ranks(iter(["abc abc abd"]), 5_000)
-    path = tmp_path / "documents.parquet"
+def test_too_little_text_gives_a_smaller_vocabulary_and_says_so(tmp_path, capsys):
+    path, out = tmp_path / "documents.parquet", tmp_path / "out"
     write_documents(path, [document("a", ""), document("b", "abc abc abd")])
-    with pytest.raises(UserError, match=r"gives 261 ranks, not num_ranks = 5,000"):
+    counts = train_tokenizer(TokenizerConfig(num_ranks=5_000), path, out)
+    assert counts["num_ranks"] == 261
+    said = capsys.readouterr().out
+    assert "pairs for 261 ranks only, not for tokenizer.num_ranks = 5,000" in said
+    assert Tokenizer.from_file(out).decode(Tokenizer.from_file(out).encode("abc 数")) == "abc 数"
+
+
+def test_no_text_at_all_is_refused(tmp_path):
+    path = tmp_path / "documents.parquet"
+    write_documents(path, [document("a", "")])
+    with pytest.raises(UserError, match="holds no text to learn a vocabulary from"):
         train_tokenizer(TokenizerConfig(num_ranks=5_000), path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_stage_writes_a_vocabulary_its_compression_and_counts(tmp_path, texts, capsys):

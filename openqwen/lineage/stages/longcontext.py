@@ -12,7 +12,7 @@ from openqwen.core.files import read_json, write_json
 from openqwen.core.log import say
 from openqwen.data.shards import read_shard
 from openqwen.eval.config import LongContextConfig
-from openqwen.eval.long_context_table import format_table, measure_long_context
+from openqwen.eval.long_context_table import TooShortError, format_table, measure_long_context
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
 
@@ -27,14 +27,19 @@ def run(work: StageWork) -> dict[str, Any]:
     lm = load(work.inputs["base"], dtype=config.dtype)
     assert lm.tokenizer is not None, "an export of ours has a tokenizer"
     documents, groups_N = held_out_documents(work.inputs["shards"], config, lm.config.train_length)
-    results = measure_long_context(
-        lm.model,
-        lm.tokenizer,
-        documents,
-        config,
-        seed=work.seed,
-        kept=work.out / PARTIAL_NAME,
-    )
+    try:
+        results = measure_long_context(
+            lm.model,
+            lm.tokenizer,
+            documents,
+            config,
+            seed=work.seed,
+            kept=work.out / PARTIAL_NAME,
+        )
+    except TooShortError as error:  # a small corpus is no reason to end the run here
+        say(f"longcontext   nothing is measured: {error}")
+        write_json(work.out / RESULTS_NAME, {"nothing_measured": str(error)})
+        return {"documents": 0, "lengths": []}
     base = read_json(work.inputs["base"] / "manifest.json")
     groups = dict(Counter(groups_N[place] for place in results.pop("documents")))
     results |= {"groups": groups, "trained_tokens": base["counts"]["tokens"]}

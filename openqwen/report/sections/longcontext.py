@@ -14,6 +14,8 @@ PLAIN = "no method"
 def headline(stage: StageFacts) -> list[str]:
     """Return how far and on how much it was measured."""
     results = stage.json("results.json")
+    if "nothing_measured" in results:
+        return ["nothing measured"]
     return [
         f"up to {multiple(results['lengths'][-1] / results['train_length'])} the training length",
         f"{results['num_documents']} texts of {integer(results['tokens_a_document'])} tokens",
@@ -23,6 +25,8 @@ def headline(stage: StageFacts) -> list[str]:
 def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
     """Return the finding, the tables and the plot."""
     results = stage.json("results.json")
+    if "nothing_measured" in results:
+        return [Text(f"Nothing was measured: {results['nothing_measured']}.")]
     found: list[Block] = [Text(text) for text in _findings(results)]
     found += [_perplexity_table(results), _plot(results), _controls_note(stage)]
     if any(length > results["train_length"] for length in results["lengths"]):
