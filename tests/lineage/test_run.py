@@ -170,22 +170,10 @@ def test_a_handful_of_pages_goes_all_the_way(corpus, small_recipe, tmp_path, cap
     pages.mkdir()
     for name in ("argparse", "json", "logging", "pathlib", "typing"):
         (pages / f"{name}.html").write_bytes((corpus / f"{name}.html").read_bytes())
-    code = main(
-        [
-            "run",
-            str(small_recipe),
-            "--out",
-            str(tmp_path / "run"),
-            "--set",
-            "base.num_steps=2",
-            "--set",
-            f'sources.paths=["{pages}"]',
-            "--set",
-            "tokenizer.num_ranks=20000",
-            "--set",
-            "longcontext.length_multiples=[1024]",
-        ]
-    )
+    changed = ("base.num_steps=2", f'sources.paths=["{pages}"]', "tokenizer.num_ranks=20000")
+    changed += ("longcontext.length_multiples=[1024]",)
+    arguments = [part for assignment in changed for part in ("--set", assignment)]
+    code = main(["run", str(small_recipe), "--out", str(tmp_path / "run"), *arguments])
     said = capsys.readouterr().out
     assert code == 0
     assert "ranks only, not for tokenizer.num_ranks = 20,000" in said
