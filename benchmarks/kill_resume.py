@@ -83,11 +83,10 @@ def main() -> None:
     rows = []
     for stage in STAGES:
         seconds = Manifest.read(args.whole / stage).seconds
-        for _ in range(args.base_kills if stage == "base" else 1):
-            share = 0.8 / args.base_kills if stage == "base" else 0.8
-            rows.append(
-                kill_once(args.recipe, args.killed, stage, draw.uniform(0, share * seconds))
-            )
+        is_base = stage == "base"  # its kills lie apart, so that checkpoints are there to resume
+        for _ in range(args.base_kills if is_base else 1):
+            share = draw.uniform(0.15, 0.45) if is_base else draw.uniform(0, 0.8)
+            rows.append(kill_once(args.recipe, args.killed, stage, share * seconds))
             print(rows[-1], flush=True)
     subprocess.run(command(args.recipe, args.killed), check=True)
     whole, killed = compared_hashes(args.whole), compared_hashes(args.killed)

@@ -90,7 +90,7 @@ def test_the_seed_decides_the_order_and_nothing_else_does(tmp_path, tokenizer):
 
 
 def test_a_corpus_below_one_sequence_is_refused(tmp_path, tokenizer):
-    with pytest.raises(UserError, match="less than one sequence of shards.context_length = 4096"):
+    with pytest.raises(UserError, match=r"less than one sequence of shards\.context_length = 4096"):
         build(tmp_path, tokenizer, context_length=4096)
 
 
