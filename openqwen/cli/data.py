@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from openqwen.cli.recipe_arguments import add_recipe_option, run_stage
-from openqwen.cli.sources import add_paths
+from openqwen.cli.sources import add_paths, add_paths_option
 
 NAME = "data"
 HELP = "build a corpus: extraction, language, deduplication, filters, decontamination, mixture"
@@ -17,14 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser(
         "build", help="run the sources and documents stages into OUT/sources and OUT/documents"
     )
-    build.add_argument(
-        "--in",
-        dest="paths",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="files or folders of .html .warc(.gz) .txt .jsonl(.gz) .parquet; none: the catalogue",
-    )
+    add_paths_option(build)
     build.add_argument("--out", required=True, help="directory to write")
     add_recipe_option(build)
 

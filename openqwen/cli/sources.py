@@ -14,8 +14,8 @@ openqwen sources --in my/pages crawl.warc.gz --out corpus/sources
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+def add_paths_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--in`, the user's own files."""
     parser.add_argument(
         "--in",
         dest="paths",
@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="files or folders of .html .warc(.gz) .txt .jsonl(.gz) .parquet; none: the catalogue",
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_paths_option(parser)
     parser.add_argument("--out", required=True, help="directory to write")
     add_recipe_option(parser)
 
