@@ -22,6 +22,6 @@ def mini() -> Recipe:
             learning_rate=1.5e-3,
             warmup_steps=200,
             evaluate_every_steps=500,
-            checkpoint_every_steps=100,
+            checkpoint_every_steps=50,
         ),
     )
