@@ -26,6 +26,7 @@ from openqwen.core.log import format_duration, read_metrics
 from openqwen.core.manifest import Manifest
 from openqwen.lineage.registry import STAGES
 from openqwen.train.checkpoint import FACTS
+from openqwen.train.loop import checkpoints_of
 
 COMPARED = (".safetensors", ".npy", ".tiktoken", "tokenizer.json", "documents.parquet")
 
@@ -50,7 +51,7 @@ def kill_once(recipe: str, out: Path, stage: str, after_s: float) -> dict:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    steps = [p.parent.name for p in (out / stage / "checkpoints").glob(f"*/{FACTS}")]
+    steps = [p.parent.name for p in checkpoints_of(out / stage).glob(f"*/{FACTS}")]
     return {
         "stage": stage,
         "after_s": after_s,

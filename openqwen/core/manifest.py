@@ -16,6 +16,9 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import list_files, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST_NAME = "manifest.json"
+STARTED_NAME = "started.json"  # what an unfinished stage was started with
+SCRATCH_NAME = "scratch"  # folder for what only a resumed attempt needs
+_NO_OUTPUTS = (MANIFEST_NAME, STARTED_NAME, SCRATCH_NAME)
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,14 @@ class Manifest:
 
 
 def describe_outputs(directory: Path) -> dict[str, dict[str, Any]]:
-    """Return path -> bytes and sha256 for every file of a stage directory but its manifest."""
+    """Return path -> bytes and sha256 for every file of a stage directory that it is there for."""
     return {
         path.relative_to(directory).as_posix(): {
             "bytes": path.stat().st_size,
             "sha256": sha256_file(path),
         }
         for path in list_files(directory)
-        if path != directory / MANIFEST_NAME
+        if path.relative_to(directory).parts[0] not in _NO_OUTPUTS
     }
 
 

@@ -21,12 +21,18 @@ from typing import Any
 import openqwen
 from openqwen.core.config import Config, to_plain
 from openqwen.core.errors import UserError
-from openqwen.core.files import empty_directory, read_json, sha256_text, write_json
+from openqwen.core.files import list_files, read_json, sha256_text, write_json
 from openqwen.core.log import format_bytes, format_duration, say
-from openqwen.core.manifest import Manifest, content_hash, describe_outputs, manifest_hash
+from openqwen.core.manifest import (
+    SCRATCH_NAME,
+    STARTED_NAME,
+    Manifest,
+    content_hash,
+    describe_outputs,
+    manifest_hash,
+)
 from openqwen.core.runtime import host_description, peak_memory_bytes, reset_peak_memory
 
-STARTED_NAME = "started.json"  # what an unfinished stage was started with
 SETTINGS_NAME = "settings.json"
 
 
@@ -87,9 +93,10 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
             raise UserError(f"{stage.name}: {path} has no manifest: the stage {name} comes first")
     identity = work.identity(stage.name)
     if again and Manifest.read(work.out) is not None:
-        empty_directory(work.out)
+        _discard(work.out)
     done = _finished(stage, work.out, identity)
     if done is not None:
+        _sweep(work.out)
         say(f"{stage.name:<14}done before, in {format_duration(done.seconds)}")
         return False
     _make_room(stage, work.out, identity)
@@ -98,7 +105,6 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
     reset_peak_memory()
     started = time.monotonic()
     counts = _load(stage.run)(work)
-    (work.out / STARTED_NAME).unlink()
     manifest = Manifest(
         recipe=work.recipe,
         recipe_hash=work.recipe_hash,
@@ -110,7 +116,8 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
         host=host_description(),
         **identity,
     )
-    manifest.write(work.out)
+    manifest.write(work.out)  # from here on the stage is done, whenever it is killed
+    _sweep(work.out)
     say(
         f"{stage.name:<14}finished in {format_duration(manifest.seconds)}, peak memory "
         f"{format_bytes(manifest.peak_memory_bytes)}   {work.out}"
@@ -160,6 +167,7 @@ def listing_hashes(paths: tuple[str, ...]) -> dict[str, str]:
 
 def _make_room(stage: Stage, out: Path, identity: dict[str, Any]) -> None:
     """Leave `out` ready to be written: moved aside, emptied or kept for resuming."""
+    shutil.rmtree(_removed(out), ignore_errors=True)  # a kill while discarding left it
     manifest = Manifest.read(out)
     if manifest is not None:
         found = changes(manifest, identity) or ["a file was missing or changed"]
@@ -167,14 +175,31 @@ def _make_room(stage: Stage, out: Path, identity: dict[str, Any]) -> None:
     elif (out / STARTED_NAME).is_file():
         if read_json(out / STARTED_NAME) == identity:
             if not stage.resumes:
-                empty_directory(out)
+                _discard(out)
         else:
             _move_aside(stage, out, "settings or inputs changed since it was started")
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and list_files(out):
         raise UserError(
             f"{out} holds files that no stage of openqwen wrote; name an empty directory"
         )
     out.mkdir(parents=True, exist_ok=True)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what only an unfinished stage needs."""
+    shutil.rmtree(out / SCRATCH_NAME, ignore_errors=True)
+    (out / STARTED_NAME).unlink(missing_ok=True)
+
+
+def _discard(out: Path) -> None:
+    """Remove a stage's directory at once, so that a kill can't leave half of one."""
+    shutil.rmtree(_removed(out), ignore_errors=True)
+    out.rename(_removed(out))
+    shutil.rmtree(_removed(out), ignore_errors=True)
+
+
+def _removed(out: Path) -> Path:
+    return out.with_name(f".removed-{out.name}")
 
 
 def _move_aside(stage: Stage, out: Path, why: str) -> None:

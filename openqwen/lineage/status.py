@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openqwen.core.errors import UserError
-from openqwen.core.manifest import Manifest
+from openqwen.core.manifest import STARTED_NAME, Manifest
 from openqwen.lineage.registry import STAGES
-from openqwen.lineage.stage import STARTED_NAME
 
 
 @dataclass(frozen=True)

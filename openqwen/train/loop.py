@@ -8,7 +8,6 @@ step depends on nothing but its state and the step's number, ends with the same 
 """
 
 import math
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ from torch import Tensor
 
 from openqwen.core.errors import UserError
 from openqwen.core.log import MetricStream, Progress, read_metrics, say
+from openqwen.core.manifest import SCRATCH_NAME
 from openqwen.train.checkpoint import load_newest, save_checkpoint
 
 METRICS_NAME = "metrics.jsonl"
-CHECKPOINTS_NAME = "checkpoints"
 
 
 class Trainer(Protocol):
@@ -62,7 +61,7 @@ def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) ->
         label: the stage's name, opens each line.
         trainer: steps and measures.
         settings: the calendar.
-        out: the stage's directory; `metrics.jsonl` and `checkpoints/` live there.
+        out: the stage's directory; `metrics.jsonl` and `scratch/checkpoints/` live there.
 
     Returns:
         The last validation's measures.
@@ -94,7 +93,7 @@ def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) ->
         if saves:
             _refuse_non_finite(label, float(row["loss"]), done)
             save_checkpoint(
-                out / CHECKPOINTS_NAME, done, trainer.state(), {}, keep=settings.keep_checkpoints
+                checkpoints_of(out), done, trainer.state(), {}, keep=settings.keep_checkpoints
             )
         if evaluates or saves:  # neither belongs to the rate of training
             window_start, window_step = time.perf_counter(), done
@@ -102,14 +101,14 @@ def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) ->
     return [row for row in read_metrics(metrics.path) if row["kind"] == "validation"][-1]
 
 
-def drop_checkpoints(out: Path) -> None:
-    """Remove a finished run's checkpoints: the export is what travels on."""
-    shutil.rmtree(out / CHECKPOINTS_NAME, ignore_errors=True)
+def checkpoints_of(out: Path) -> Path:
+    """Return where a stage keeps its checkpoints until it is finished: the export travels on."""
+    return out / SCRATCH_NAME / "checkpoints"
 
 
 def _resume(label: str, trainer: Trainer, metrics: MetricStream, out: Path) -> int:
     """Restore the newest checkpoint, if any; return the first step to take."""
-    newest = load_newest(out / CHECKPOINTS_NAME)
+    newest = load_newest(checkpoints_of(out))
     step = 0
     if newest is not None:
         step, tensors, _ = newest

@@ -3,7 +3,7 @@
     pretrain(config, shards, tokenizer, out, seed=0, card={…})
 
 `out` becomes an export directory that chat, evaluation and other libraries read, beside
-`metrics.jsonl` (loss, speed, validations) and, while training, `checkpoints/`.
+`metrics.jsonl` (loss, speed, validations) and, until it is finished, `scratch/checkpoints/`.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ from openqwen.model.formats.export import write_export
 from openqwen.tokenizer.control import padded_rows
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.config import PretrainConfig
-from openqwen.train.loop import LoopSettings, drop_checkpoints, run_loop
+from openqwen.train.loop import LoopSettings, run_loop
 from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.schedule import learning_rate_at
 from openqwen.train.step import next_token_step
@@ -155,7 +155,6 @@ def pretrain(
         lineage_hash=lineage_hash,
     )
     vocabulary.save(out)
-    drop_checkpoints(out)
     return _counts(config, shape, trainer, final["groups"], dtype) | {
         "flops_per_token": settings.flops_per_token,
         "peak_flops_per_s": round(peak.flops_per_s),

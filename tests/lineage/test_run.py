@@ -2,6 +2,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import time
 import pytest
 
 from openqwen.cli.main import main
-from openqwen.core.files import sha256_file
+from openqwen.core.files import sha256_file, write_json
 from openqwen.core.manifest import Manifest
 from openqwen.lineage.registry import STAGES
+from openqwen.lineage.run import stage_work
+from openqwen.recipes.resolve import resolve
 
 
 def hashes(run):
@@ -21,7 +24,8 @@ def hashes(run):
     return {
         path.relative_to(run).as_posix(): sha256_file(path)
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name not in skipped and "report" not in path.parts
+        if path.is_file() and path.name not in skipped
+        if not {"report", "replaced"} & set(path.relative_to(run).parts)
     }
 
 
@@ -107,11 +111,40 @@ def test_status_tells_done_and_damaged(finished, capsys):
         shard.write_bytes(data)
 
 
+def test_a_kill_after_the_manifest_costs_nothing(finished, small_recipe, tmp_path, capsys):
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    (out / "base" / "scratch" / "checkpoints").mkdir(parents=True)
+    (out / "base" / "scratch" / "checkpoints" / "state.safetensors").write_bytes(b"old")
+    (out / "base" / "started.json").write_text("{}")
+    assert main(["run", str(small_recipe), "--out", str(out)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert hashes(out) == hashes(finished)
+
+
+def test_a_kill_before_the_manifest_makes_the_stage_again(finished, small_recipe, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    stage = STAGES["longcontext"]
+    work = stage_work(stage, resolve(str(small_recipe)).recipe, out)
+    (out / "longcontext" / "manifest.json").unlink()
+    write_json(out / "longcontext" / "started.json", work.identity("longcontext"))
+    (out / ".removed-report").mkdir()  # and one while a stage was being discarded
+    assert main(["run", str(small_recipe), "--out", str(out)]) == 0
+    assert hashes(out) == hashes(finished)
+    assert main(["status", str(out), "--verify"]) == 0
+
+
+def test_a_torn_first_file_is_no_foreign_file(small_recipe, tmp_path):
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "started.json.partial").write_text('{"sta')
+    arguments = ["run", str(small_recipe), "--out", str(tmp_path), "--until", "sources"]
+    assert main(arguments) == 0
+
+
 def test_a_changed_setting_redoes_what_depends_on_it_and_keeps_the_old(
     finished, small_recipe, tmp_path, capsys
 ):
-    import shutil
-
     out = tmp_path / "copy"
     shutil.copytree(finished, out)
     code = main(
@@ -143,8 +176,6 @@ def test_a_changed_setting_redoes_what_depends_on_it_and_keeps_the_old(
 
 
 def test_the_report_can_be_written_anew_at_any_time(finished, tmp_path, capsys):
-    import shutil
-
     out = tmp_path / "copy"
     shutil.copytree(finished, out)
     (out / "report" / "report.html").write_text("spoilt")

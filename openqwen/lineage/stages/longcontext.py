@@ -10,13 +10,13 @@ from torch import Tensor
 
 from openqwen.core.files import read_json, write_json
 from openqwen.core.log import say
+from openqwen.core.manifest import SCRATCH_NAME
 from openqwen.data.shards import read_shard
 from openqwen.eval.config import LongContextConfig
 from openqwen.eval.long_context_table import TooShortError, format_table, measure_long_context
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
 
-PARTIAL_NAME = "partial.jsonl"
 RESULTS_NAME = "results.json"
 
 
@@ -34,7 +34,7 @@ def run(work: StageWork) -> dict[str, Any]:
             documents,
             config,
             seed=work.seed,
-            kept=work.out / PARTIAL_NAME,
+            kept=work.out / SCRATCH_NAME / "kept.jsonl",
         )
     except TooShortError as error:  # a small corpus is no reason to end the run here
         say(f"longcontext   nothing is measured: {error}")
@@ -44,7 +44,6 @@ def run(work: StageWork) -> dict[str, Any]:
     groups = dict(Counter(groups_N[place] for place in results.pop("documents")))
     results |= {"groups": groups, "trained_tokens": base["counts"]["tokens"]}
     write_json(work.out / RESULTS_NAME, results)
-    (work.out / PARTIAL_NAME).unlink()
     for line in format_table(results):
         say(f"longcontext   {line}")
     return {"documents": results["num_documents"], "lengths": results["lengths"]}
