@@ -11,9 +11,28 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from results import PERFORMANCE, provenance, write_section
 
+from openqwen.core.files import read_json
 from openqwen.core.log import format_bytes, format_duration
 from openqwen.core.manifest import Manifest
 from openqwen.lineage.registry import STAGES
+
+
+def long_context_lines(run: Path) -> list[str]:
+    """Return the run's rows of Table 3."""
+    results = read_json(run / "longcontext" / "results.json")
+    lengths = results["lengths"]
+    lines = [f"| perplexity at length | {' | '.join(f'{n:,}' for n in lengths)} |"]
+    lines.append("|---" * (len(lengths) + 1) + "|")
+    for row in results["rows"]:
+        cells = (f"{c['perplexity']:,.1f}" for c in row["cells"])
+        lines.append(f"| {row['method']} | {' | '.join(cells)} |")
+    lines.append(
+        f"\nn = {results['num_documents']} held-out documents of "
+        f"{results['tokens_a_document']:,} tokens, seed {results['seed']}, after "
+        f"{results['trained_tokens']:,} training tokens at {results['train_length']}; intervals "
+        "of the paired differences stand in the run's report."
+    )
+    return lines
 
 
 def main() -> None:
@@ -35,6 +54,7 @@ def main() -> None:
             f"{format_bytes(manifest.peak_memory_bytes)} | {format_bytes(size)} |"
         )
     lines.append(f"| **all** | **{format_duration(seconds)}** | **{format_bytes(peak)}** | |")
+    lines += ["", *long_context_lines(args.run)]
     lines += [
         "",
         "One run; the sources' time includes the downloads where they weren't cached.",
