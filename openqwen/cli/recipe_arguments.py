@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from openqwen.core.config import config_hash
 from openqwen.core.errors import UserError
-from openqwen.core.manifest import MANIFEST_NAME
+from openqwen.core.manifest import MANIFEST_NAME, Manifest
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -36,15 +35,7 @@ def run_stage(name: str, args: argparse.Namespace, inputs: dict[str, Path], out:
 
     stage = STAGES[name]
     recipe = resolve(args.recipe, args.assignments).recipe
-    work = StageWork(
-        config=getattr(recipe, stage.section),
-        inputs=inputs,
-        out=out,
-        seed=recipe.seed,
-        recipe=recipe.name,
-        recipe_hash=config_hash(recipe),
-    )
-    execute(stage, work)
+    execute(stage, StageWork.of(stage, recipe, inputs=inputs, out=out))
 
 
 def stage_directory(path: str, name: str) -> Path:
@@ -54,15 +45,7 @@ def stage_directory(path: str, name: str) -> Path:
         UserError: if neither holds a manifest.
     """
     for directory in (Path(path), Path(path) / name):
-        if (directory / MANIFEST_NAME).is_file() and (
-            directory.name == name or _is(directory, name)
-        ):
+        manifest = Manifest.read(directory)
+        if manifest is not None and manifest.stage == name:
             return directory
     raise UserError(f"{path} holds no finished {name} stage (no {MANIFEST_NAME} of one)")
-
-
-def _is(directory: Path, name: str) -> bool:
-    from openqwen.core.manifest import Manifest
-
-    manifest = Manifest.read(directory)
-    return manifest is not None and manifest.stage == name

@@ -26,6 +26,7 @@ from openqwen.core.files import atomic_path, read_json, write_json
 from openqwen.core.log import Progress, say
 from openqwen.data.shards_config import ShardsConfig
 from openqwen.tokenizer.chatml import render
+from openqwen.tokenizer.compression import texts_of
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 ENCODE_BATCH = 256
@@ -94,7 +95,7 @@ def build_shards(
     total = pq.ParquetFile(path).metadata.num_rows
     progress = Progress("shards    encode", total=total, unit="documents")
     for document, ids in encode_documents(read_documents(path), encoder):
-        num_bytes = sum(len(part.encode("utf-8", "replace")) for part in _texts(document))
+        num_bytes = sum(len(part.encode("utf-8", "replace")) for part in texts_of(document))
         for _ in range(document.epochs if document.split == "train" else 1):
             span = Span(document.id, document.group, 0, len(ids), num_bytes)
             encoded[document.split].append((span, ids))
@@ -160,10 +161,6 @@ def read_shard(directory: Path, split: str) -> TokenShard:
 def read_context_length(directory: Path) -> int:
     """Return the context length a shards directory was cut for, in tokens."""
     return int(read_json(directory / "shards.json")["context_length"])
-
-
-def _texts(document: Document) -> list[str]:
-    return [m["content"] for m in document.messages] or [document.text]
 
 
 def _write_split(

@@ -67,7 +67,7 @@ def measure_long_context(
     picked = pick_documents([len(d) for d in documents], lengths[-1], config.num_documents)
     texts = [documents[i][: lengths[-1] + 1] for i in picked]
     memo = _Memo(kept)
-    with Workers(1 if model.lm_head.weight.is_cuda else 0) as workers:
+    with Workers(0 if model.lm_head.weight.device.type == "cpu" else 1) as workers:
         losses = _all_losses(model, texts, lengths, config, memo, workers)
         passkey = _passkey_grid(model, tokenizer, documents, lengths, config, seed, memo, workers)
     return {

@@ -8,7 +8,6 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from openqwen.core.config import config_hash
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, write_text
 from openqwen.core.log import say
@@ -39,14 +38,8 @@ def run_recipe(resolved: Resolved, out: Path, *, until: str = "") -> list[Stage]
 
 def stage_work(stage: Stage, recipe: Recipe, out: Path) -> StageWork:
     """Return the work of one stage of a recipe inside the run directory `out`."""
-    return StageWork(
-        config=getattr(recipe, stage.section),
-        inputs={name: out / name for name in stage.inputs},
-        out=out / stage.name,
-        seed=recipe.seed,
-        recipe=recipe.name,
-        recipe_hash=config_hash(recipe),
-    )
+    inputs = {name: out / name for name in stage.inputs}
+    return StageWork.of(stage, recipe, inputs=inputs, out=out / stage.name)
 
 
 def remake_report(out: Path) -> bool:
@@ -64,7 +57,7 @@ def say_results(out: Path) -> None:
     samples = out / "base" / "samples.json"
     if samples.is_file():
         for row in read_json(samples):
-            say(f"the model continues {row['prompt']!r}:{' ' + ' '.join(row['text'].split())}")
+            say(f"the model continues {row['prompt']!r}: {' '.join(row['text'].split())}")
         say(f"talk to it:  openqwen chat {out / 'base'}")
     page = out / "report" / "report.html"
     if page.is_file():

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import openqwen
-from openqwen.core.config import Config, to_plain
+from openqwen.core.config import Config, config_hash, to_plain
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files, read_json, sha256_text, write_json
 from openqwen.core.log import format_bytes, format_duration, say
@@ -32,6 +32,7 @@ from openqwen.core.manifest import (
     manifest_hash,
 )
 from openqwen.core.runtime import host_description, peak_memory_bytes, reset_peak_memory
+from openqwen.recipes.recipe import Recipe
 
 SETTINGS_NAME = "settings.json"
 
@@ -62,6 +63,18 @@ class StageWork:
     seed: int
     recipe: str
     recipe_hash: str
+
+    @classmethod
+    def of(cls, stage: Stage, recipe: Recipe, *, inputs: dict[str, Path], out: Path) -> Self:
+        """Return the work of one stage with a recipe's settings."""
+        return cls(
+            config=getattr(recipe, stage.section),
+            inputs=inputs,
+            out=out,
+            seed=recipe.seed,
+            recipe=recipe.name,
+            recipe_hash=config_hash(recipe),
+        )
 
     def identity(self, stage: str) -> dict[str, Any]:
         """Return what decides the outputs; equal identities mean equal bytes."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.log import say
-from openqwen.core.runtime import count_processors, pick_device, pick_dtype, set_determinism
+from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.core.workers import Workers
 from openqwen.data.loader import TokenWindows
 from openqwen.data.shards import read_context_length, read_shard
@@ -134,7 +134,7 @@ def pretrain(
         config, vocab_size=padded_rows(vocabulary.vocab_size), context_length=context_length
     )
     model = new_decoder(shape, seed=seed, device=device)
-    with Workers(1 if device.type != "cpu" else count_processors()) as workers:
+    with Workers(0 if device.type == "cpu" else 1) as workers:
         trainer = PretrainTrainer(
             config,
             model,
