@@ -1,8 +1,42 @@
-"""Settings of pretraining; light to import."""
+"""Settings of training: what every kind shares, and pretraining; light to import."""
 
 from pydantic import model_validator
 
 from openqwen.core.config import Config, setting
+
+
+class TrainingConfig(Config):
+    """AdamW, its schedule, the compute type and the calendar: shared by all kinds of training."""
+
+    num_steps: int = setting(600_000, "optimiser steps (2.4 T tokens at 4 M)", source="§2.4", ge=1)
+    learning_rate: float = setting(3e-4, "peak learning rate", source="Table 1", gt=0)
+    schedule: str = setting(
+        "cosine",
+        "after the warm-up: cosine (down to final_learning_rate_share) or constant",
+        source="§2.4",
+        pattern="^(cosine|constant)$",
+    )
+    final_learning_rate_share: float = setting(
+        0.1, "share of the peak that the cosine ends at", source="§2.4", ge=0, le=1
+    )
+    warmup_steps: int = setting(2000, "steps of linear warm-up", source="memo", ge=0)
+    beta1: float = setting(0.9, "AdamW β₁", source="§2.4", ge=0, lt=1)
+    beta2: float = setting(0.95, "AdamW β₂", source="§2.4", ge=0, lt=1)
+    epsilon: float = setting(1e-8, "AdamW ε (the memo has 1e-6)", source="§2.4", gt=0)
+    weight_decay: float = setting(
+        0.1, "decay of the matrices; none of norms and biases", source="memo", ge=0
+    )
+    clip_norm: float = setting(1.0, "largest norm of the whole gradient", source="memo", gt=0)
+    dtype: str = setting(
+        "auto",
+        "compute type; masters stay float32; auto: bfloat16 where the processor multiplies it",
+        source="§2.4",
+        pattern="^(auto|bfloat16|float32)$",
+    )
+    log_every_steps: int = setting(10, "steps between metric rows", ge=1)
+    evaluate_every_steps: int = setting(1000, "steps between validations", ge=1)
+    checkpoint_every_steps: int = setting(1000, "steps between checkpoints", ge=1)
+    keep_checkpoints: int = setting(2, "newest checkpoints kept while training", ge=1)
 
 
 class ModelShape(Config):
@@ -24,36 +58,13 @@ class ModelShape(Config):
         return self
 
 
-class PretrainConfig(Config):
+class PretrainConfig(TrainingConfig):
     """Next-token prediction from random weights (§2.4)."""
 
     model: ModelShape = setting(ModelShape(), "the decoder's size")
-    num_steps: int = setting(600_000, "optimiser steps (2.4 T tokens at 4 M)", source="§2.4", ge=1)
     sequences_per_step: int = setting(2048, "sequences a step (4 M tokens)", source="Table 1", ge=1)
     micro_sequences: int = setting(8, "sequences a forward pass; the rest is accumulated", ge=1)
-    learning_rate: float = setting(3e-4, "peak learning rate", source="Table 1", gt=0)
-    final_learning_rate_share: float = setting(
-        0.1, "share of the peak that the cosine ends at", source="§2.4", ge=0, le=1
-    )
-    warmup_steps: int = setting(2000, "steps of linear warm-up", source="memo", ge=0)
-    beta1: float = setting(0.9, "AdamW β₁", source="§2.4", ge=0, lt=1)
-    beta2: float = setting(0.95, "AdamW β₂", source="§2.4", ge=0, lt=1)
-    epsilon: float = setting(1e-8, "AdamW ε (the memo has 1e-6)", source="§2.4", gt=0)
-    weight_decay: float = setting(
-        0.1, "decay of the matrices; none of norms and biases", source="memo", ge=0
-    )
-    clip_norm: float = setting(1.0, "largest norm of the whole gradient", source="memo", gt=0)
-    dtype: str = setting(
-        "auto",
-        "compute type; masters stay float32; auto: bfloat16 where the processor multiplies it",
-        source="§2.4",
-        pattern="^(auto|bfloat16|float32)$",
-    )
-    log_every_steps: int = setting(10, "steps between metric rows", ge=1)
-    evaluate_every_steps: int = setting(1000, "steps between validations", ge=1)
     evaluation_tokens: int = setting(65_536, "validation tokens a group, at most", ge=1)
-    checkpoint_every_steps: int = setting(1000, "steps between checkpoints", ge=1)
-    keep_checkpoints: int = setting(2, "newest checkpoints kept while training", ge=1)
 
     @model_validator(mode="after")
     def _steps_fit(self) -> "PretrainConfig":

@@ -13,24 +13,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from openqwen.train.config import PretrainConfig
+from openqwen.train.config import TrainingConfig
 
 
 class MasterAdamW:
     """AdamW with decoupled decay on matrices only; holds masters, moments and summed gradients."""
 
     def __init__(
-        self, model: nn.Module, config: PretrainConfig, *, compute_dtype: torch.dtype
+        self, model: nn.Module, config: TrainingConfig, *, compute_dtype: torch.dtype
     ) -> None:
-        """Take a float32 model's parameters as masters and cast the model to `compute_dtype`."""
-        self.names = [name for name, _ in model.named_parameters()]
+        """Take a float32 model's parameters as masters and cast the model to `compute_dtype`.
+
+        Parameters that require no gradient are cast and otherwise left alone.
+        """
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in trained]
         self.shares_memory = compute_dtype == torch.float32
         self.masters = [
-            p.detach() if self.shares_memory else p.detach().clone() for p in model.parameters()
+            p.detach() if self.shares_memory else p.detach().clone() for _, p in trained
         ]
         assert all(m.dtype == torch.float32 for m in self.masters), "masters are float32"
         model.to(compute_dtype)
-        self.parameters: list[Tensor] = list(model.parameters())
+        self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.clip_norm = config.clip_norm
         decayed = [m for m in self.masters if m.ndim >= 2]
         others = [m for m in self.masters if m.ndim < 2]

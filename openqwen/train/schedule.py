@@ -1,20 +1,22 @@
-"""Learning rate by step: linear warm-up, then a cosine down to a share of the peak (§2.4)."""
+"""Learning rate by step: linear warm-up, then a cosine (§2.4) or a constant (§3, §4)."""
 
 import math
 
-from openqwen.train.config import PretrainConfig
+from openqwen.train.config import TrainingConfig
 
 
-def learning_rate_at(step: int, config: PretrainConfig) -> float:
+def learning_rate_at(step: int, config: TrainingConfig) -> float:
     """Return the learning rate of the optimiser's step number `step`, counted from 0.
 
-    The first step already moves (warm-up ends at step `warmup_steps - 1` with the peak) and the
-    last one, `num_steps - 1`, uses the final share of the peak; a run shorter than its warm-up
-    ends on the way up.
+    The first step already moves (warm-up ends at step `warmup_steps - 1` with the peak) and, on a
+    cosine, the last one, `num_steps - 1`, uses the final share of the peak; a run shorter than its
+    warm-up ends on the way up.
     """
     peak, final = config.learning_rate, config.learning_rate * config.final_learning_rate_share
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return peak
     span = config.num_steps - 1 - config.warmup_steps
     done = min(1.0, (step - config.warmup_steps) / span) if span > 0 else 1.0
     return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,8 +1,13 @@
-"""What one optimiser step does with a batch, for any next-token objective.
+"""What one optimiser step does with its micro-batches, whatever the objective.
 
-Loss is normalised by the batch's count of valid targets, across micro-batches, so that eight
+    found, norm = optimise(optimiser, loss_of, micro_batches, learning_rate=1e-4, workers=workers)
+
+`loss_of` is already divided by what the whole step counts (valid tokens, pairs), so that eight
 micro-batches of one give the update of one micro-batch of eight.
 """
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +17,43 @@ from openqwen.model.decoder import Decoder
 from openqwen.model.likelihood import IGNORED
 from openqwen.train.losses import linear_cross_entropy
 from openqwen.train.optimiser import MasterAdamW
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+def optimise(
+    optimiser: MasterAdamW,
+    loss_of: Callable[[Item], tuple[Tensor, Found]],
+    micro_batches: Iterable[Item],
+    *,
+    learning_rate: float,
+    workers: Workers,
+) -> tuple[list[Found], Tensor]:
+    """Take one step on the sum of the micro-batches' losses.
+
+    Args:
+        optimiser: made for the model that `loss_of` runs.
+        loss_of: returns a micro-batch's share of the step's loss, () and differentiable in every
+            trained parameter, and anything else worth keeping, detached.
+        micro_batches: worked on at the same time; their gradients are added in this order, so the
+            result does not depend on how many workers there are.
+        learning_rate: of this step.
+        workers: the threads.
+
+    Returns:
+        What `loss_of` kept of each micro-batch, and the gradient norm before clipping, () float32.
+    """
+
+    def gradients(item: Item) -> tuple[Found, tuple[Tensor, ...]]:
+        loss, found = loss_of(item)
+        return found, torch.autograd.grad(loss, optimiser.parameters)
+
+    kept = []
+    for found, grads in workers.map(gradients, micro_batches):
+        kept.append(found)
+        optimiser.accumulate(grads)
+    return kept, optimiser.step(learning_rate)
 
 
 def next_token_step(
@@ -33,21 +75,19 @@ def next_token_step(
         targets_BT: next tokens; `IGNORED` bears no loss.
         micro_sequences: rows a forward pass.
         learning_rate: of this step.
-        workers: work on micro-batches at the same time; their gradients are added in the order of
-            the batch, so the result does not depend on how many there are.
+        workers: work on micro-batches at the same time.
     """
     num_valid = (targets_BT != IGNORED).sum()
-    parameters = list(model.parameters())
 
-    def gradients(start: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def loss_of(start: int) -> tuple[Tensor, Tensor]:
         rows = slice(start, start + micro_sequences)
         hidden_ND = model.hidden(inputs_BT[rows]).flatten(0, 1)
         nll = linear_cross_entropy(hidden_ND, model.lm_head.weight, targets_BT[rows].flatten())
-        return nll.detach(), torch.autograd.grad(nll / num_valid, parameters)
+        return nll / num_valid, nll.detach()
 
+    starts = range(0, len(inputs_BT), micro_sequences)
+    found, norm = optimise(optimiser, loss_of, starts, learning_rate=learning_rate, workers=workers)
     total = torch.zeros((), device=inputs_BT.device)
-    for nll, grads in workers.map(gradients, range(0, len(inputs_BT), micro_sequences)):
+    for nll in found:
         total += nll
-        optimiser.accumulate(grads)
-    norm = optimiser.step(learning_rate)
     return total / num_valid, norm
