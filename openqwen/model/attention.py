@@ -27,12 +27,14 @@ class Placement:
         sin_BT1P: sine of the rotation angles, float32.
         scale_BT11: LogN's factor of each query, float32, or None.
         starts: position of each row's first query; one entry where all rows agree.
+        seen_B1TS: which keys each query of packed texts sees, or None for all before it.
     """
 
     cos_BT1P: Tensor
     sin_BT1P: Tensor
     scale_BT11: Tensor | None
     starts: tuple[int, ...]
+    seen_B1TS: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -71,7 +73,12 @@ class Attention(nn.Module):
         v_BKSE = qkv_BTNE[:, :, heads + kv_heads :].transpose(1, 2)
         if cache is not None:
             k_BKSE, v_BKSE = cache.append(layer, k_BKSE, v_BKSE)
-        y_BHTE = attend(q_BHTE, k_BKSE, v_BKSE, starts=placement.starts, window=window)
+        if placement.seen_B1TS is not None:
+            y_BHTE = functional.scaled_dot_product_attention(
+                q_BHTE, k_BKSE, v_BKSE, attn_mask=placement.seen_B1TS, enable_gqa=heads != kv_heads
+            )
+        else:
+            y_BHTE = attend(q_BHTE, k_BKSE, v_BKSE, starts=placement.starts, window=window)
         y_BTD: Tensor = self.out(y_BHTE.transpose(1, 2).reshape(batch, length, -1))
         return y_BTD
 

@@ -1,4 +1,4 @@
-"""The two layers between attentions: RMSNorm and the SwiGLU feed-forward network (§2.3.1)."""
+"""What stands between attentions: RMSNorm, the SwiGLU feed-forward network (§2.3.1), dropout."""
 
 import torch
 from torch import Tensor, nn
@@ -40,3 +40,28 @@ class SwiGLU(nn.Module):
         gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
         down: Tensor = self.down(functional.silu(gate_BTF) * up_BTF)
         return down
+
+
+class Dropout:
+    """Zero a share `p` of the elements and scale the others up, by a generator of one's own.
+
+    Made anew for each micro-batch from seed, step and place, it draws the same whatever thread the
+    micro-batch runs on and whatever ran before: torch's own dropout draws from one global source.
+    """
+
+    def __init__(self, p: float, generator: torch.Generator) -> None:
+        """Take the share to drop and the source of randomness.
+
+        Raises:
+            ValueError: if `p` is not in [0, 1).
+        """
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {p}")
+        self.p, self.generator = p, generator
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return a new tensor of the same shape and type."""
+        if self.p == 0:
+            return x
+        kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+        return x * kept.div_(1 - self.p)

@@ -17,6 +17,7 @@ from openqwen.model.decoder import Decoder, empty_decoder
 from openqwen.model.formats.parts import Part
 from openqwen.model.formats.weights import fill_model, find_weights
 from openqwen.model.long_context import NO_EXTENSION, LongContext
+from openqwen.model.scorer import Scorer, empty_scorer
 
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
@@ -35,6 +36,7 @@ class Checkpoint:
         context: tokens the file says the model can take, extension included.
         stop_ids: ids that end a generation, as the file lists them.
         lineage_hash: identity of what produced it; "" where it is not ours.
+        is_scorer: whether it scores (a reward or value model) instead of writing.
     """
 
     directory: Path
@@ -44,6 +46,7 @@ class Checkpoint:
     long_context: LongContext = NO_EXTENSION
     stop_ids: tuple[int, ...] = ()
     lineage_hash: str = ""
+    is_scorer: bool = False
 
     def load_model(
         self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
@@ -51,12 +54,30 @@ class Checkpoint:
         """Return the model in evaluation mode, every parameter filled exactly once.
 
         Raises:
-            UserError: if the weights are missing, broken, or not those of this shape.
+            UserError: if the weights are missing, broken, not those of this shape, or a scorer's.
         """
+        if self.is_scorer:
+            raise UserError(
+                f"{self.directory} is a reward model: it scores replies and can't write any"
+            )
         files = find_weights(self.directory)
         model = empty_decoder(self.config, dtype=dtype, device=device)
         fill_model(model, files, self.parts)
         return model.eval()
+
+    def load_scorer(
+        self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Scorer:
+        """Return the reward or value model in evaluation mode, every parameter filled once.
+
+        Raises:
+            UserError: as `load_model` does, and if it has no score head.
+        """
+        if not self.is_scorer:
+            raise UserError(f"{self.directory} is a language model: it has no score head")
+        scorer = empty_scorer(self.config, dtype=dtype, device=device)
+        fill_model(scorer, find_weights(self.directory), self.parts)
+        return scorer.eval()
 
 
 def read_config(directory: Path) -> dict[str, Any]:

@@ -25,16 +25,18 @@ from openqwen.model.formats.checkpoint import (
     require_int,
     require_number,
 )
-from openqwen.model.formats.parts import qwen2_parts
+from openqwen.model.formats.parts import qwen2_parts, scorer_parts
 from openqwen.model.formats.weights import WEIGHTS_NAME, write_weights
 from openqwen.model.long_context import NO_EXTENSION, LongContext
+from openqwen.model.scorer import Scorer
 
 FORMAT_VERSION = 1
+SCORING = "SequenceClassification"  # closes the architecture's name where the head is a score
 
 
 def write_export(
     directory: Path,
-    model: Decoder,
+    model: Decoder | Scorer,
     *,
     stop_ids: Sequence[int],
     eos_id: int | None = None,
@@ -54,12 +56,18 @@ def write_export(
     config = model.config
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     eos = eos_id if eos_id is not None else next(iter(stop_ids), None)
-    write_weights(directory / WEIGHTS_NAME, model, qwen2_parts(config))
+    is_scorer = isinstance(model, Scorer)
+    parts = scorer_parts(config) if is_scorer else qwen2_parts(config)
+    write_weights(directory / WEIGHTS_NAME, model, parts)
     write_json(
         directory / GENERATION_NAME,
         {"eos_token_id": list(stop_ids), "pad_token_id": eos, "do_sample": False},
     )
     data = published_config(config) | {"dtype": dtype, "torch_dtype": dtype, "eos_token_id": eos}
+    if is_scorer:
+        data["architectures"] = [data["architectures"][0].replace("CausalLM", SCORING)]
+        data |= {"num_labels": 1, "id2label": {"0": "score"}, "label2id": {"score": 0}}
+        data["pad_token_id"] = eos
     data["openqwen"] = {
         "format": FORMAT_VERSION,
         "train_length": config.train_length,
@@ -133,15 +141,28 @@ def read_qwen2(directory: Path, data: dict[str, Any]) -> Checkpoint:
         "train_length": require_int(own, "train_length", where) if own else context,
     }
     config = parse_config(ModelConfig, shape, where=str(where))
+    is_scorer = _is_scorer(data, where)
     return Checkpoint(
         directory=directory,
         config=config,
-        parts=qwen2_parts(config),
+        parts=scorer_parts(config) if is_scorer else qwen2_parts(config),
+        is_scorer=is_scorer,
         context=context,
         long_context=_read_long_context(own, config, where),
         stop_ids=read_stop_ids(directory, data),
         lineage_hash=str(own.get("lineage_hash", "")),
     )
+
+
+def _is_scorer(data: dict[str, Any], where: Path) -> bool:
+    """Return whether the file describes a reward model; one with several labels is refused."""
+    names = data.get("architectures")
+    if not isinstance(names, list) or not any(str(name).endswith(SCORING) for name in names):
+        return False
+    labels = data.get("num_labels", len(read_block(data, "id2label", where)) or 2)
+    if labels != 1:
+        raise UserError(f"{where}: a classifier of {labels} labels; a reward model has 1")
+    return True
 
 
 def _refuse_unsupported(data: dict[str, Any], where: Path) -> None:

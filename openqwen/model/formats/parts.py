@@ -58,6 +58,13 @@ def qwen2_parts(config: ModelConfig) -> dict[str, Part]:
     return parts
 
 
+def scorer_parts(config: ModelConfig) -> dict[str, Part]:
+    """Return published sequence-classification name -> part of our scorer."""
+    parts = qwen2_parts(config)
+    parts.pop("lm_head.weight", None)
+    return parts | {"score.weight": Part("score.weight", 0, 1, config.hidden_size)}
+
+
 def qwen1_parts(config: ModelConfig) -> dict[str, Part]:
     """Return published Qwen-1 name -> part of our decoder; w2 is the gate, w1 the up matrix."""
     hidden, ffn = config.hidden_size, config.intermediate_size
