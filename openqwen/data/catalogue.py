@@ -24,7 +24,7 @@ class Source:
 
     name: str
     about: str
-    registry: Literal["debian", "pypi", "python"]
+    registry: Literal["debian", "pypi", "python", "openqwen"]
     package: str
     files: tuple[str, ...]  # fnmatch patterns inside the archive
     licence: str
@@ -43,6 +43,18 @@ class Benchmark:
     package: str
     version: str
     member: str  # JSON Lines inside the archive
+    licence: str
+
+
+@dataclass(frozen=True)
+class PreferenceSet:
+    """One set of pairs: a question, a better and a worse answer."""
+
+    name: str
+    about: str
+    package: str
+    version: str
+    member: str  # JSON rows inside the archive
     licence: str
 
 
@@ -181,6 +193,38 @@ _OTHERS = (
         non_commercial=True,
     ),
     Source(
+        "glaive-tools-en",
+        "300 English conversations with tool calls (Glaive function calling)",
+        "pypi",
+        "llamafactory",
+        ("data/glaive_toolcall_en_demo.json",),
+        "Apache-2.0",
+        ("en",),
+        "application/x-messages+json",
+        "0.9.5",
+    ),
+    Source(
+        "glaive-tools-zh",
+        "300 Chinese conversations with tool calls (Glaive function calling, translated)",
+        "pypi",
+        "llamafactory",
+        ("data/glaive_toolcall_zh_demo.json",),
+        "Apache-2.0",
+        ("zh",),
+        "application/x-messages+json",
+        "0.9.5",
+    ),
+    Source(
+        "safety",
+        "our own short refusals, and harmless questions that look alike, English and Chinese",
+        "openqwen",
+        "openqwen",
+        ("data/safety.json",),
+        "Apache-2.0",
+        ("en", "zh"),
+        "application/x-messages+json",
+    ),
+    Source(
         "python-stdlib",
         "the standard library of the Python that runs this, without its tests",
         "python",
@@ -211,9 +255,33 @@ DEFAULT_SOURCES = (
     "python-stdlib",
     "alpaca-en",
     "alpaca-zh",
+    "glaive-tools-en",
+    "glaive-tools-zh",
+    "safety",
 )
 # what stands in for Debian's packages where there is no apt
 WITHOUT_APT = ("docutils", "mako")
+
+# the package's licence; several models wrote the answers, see its data card
+_PAIRS_LICENCE = "Apache-2.0"
+PREFERENCES = {
+    "dpo-en": PreferenceSet(
+        "dpo-en",
+        "300 English questions with a better and a worse answer",
+        "llamafactory",
+        "0.9.5",
+        "data/dpo_en_demo.json",
+        _PAIRS_LICENCE,
+    ),
+    "dpo-zh": PreferenceSet(
+        "dpo-zh",
+        "300 Chinese questions with a better and a worse answer",
+        "llamafactory",
+        "0.9.5",
+        "data/dpo_zh_demo.json",
+        _PAIRS_LICENCE,
+    ),
+}
 
 BENCHMARKS = {
     "humaneval": Benchmark(

@@ -151,7 +151,10 @@ class Mixture:
         self.report: dict[str, Any] = {}
 
     def __call__(self, documents: Iterable[Document]) -> Iterator[Outcome]:
-        """Give each document its copies (`epochs`); held-out ones get one, others may get none."""
+        """Give each document its copies (`epochs`); held-out ones get one, others may get none.
+
+        A conversation without a copy stays, with 0 epochs: fine-tuning reads it, too.
+        """
         documents = list(documents)
         weights = self.config.weights
         parts: dict[str, dict[str, list[Document]]] = defaultdict(lambda: defaultdict(list))
@@ -161,14 +164,15 @@ class Mixture:
         wanted, shares, given = self._share_out(parts)
         weighed: list[tuple[Document, int]] = []
         for document in documents:
-            if weights and not weights.get(document.group):
+            has_weight = not weights or bool(weights.get(document.group))
+            if not has_weight and not document.messages:
                 listed = ", ".join(weights)
                 yield Rejected(document, "no weight", 0.0, f"weights are given for {listed} only")
                 continue
-            epochs = 1 if document.split == VALIDATION else given[document.id]
+            epochs = 1 if document.split == VALIDATION else given.get(document.id, 0)
             document = replace(document, epochs=epochs)
             weighed.append((document, size_of(document)))
-            if epochs:
+            if epochs or document.messages:
                 yield document
             else:
                 share = shares[document.group][document.source]

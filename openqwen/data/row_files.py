@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openqwen.core.documents import Page
+from openqwen.data.conversation_rows import BadRowError
 from openqwen.data.origin import TOO_LARGE, Origin, open_unpacked
-from openqwen.data.rows import COLUMNS, PAGE_COLUMNS, BadRowError, row_content, row_text
+from openqwen.data.rows import COLUMNS, PAGE_COLUMNS, row_content, row_text
 
 PARQUET_ROWS = 64  # in memory at a time
 LIST_PAGES = 16  # a JSON list is parsed whole; it may have the size of this many largest pages

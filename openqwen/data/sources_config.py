@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import model_validator
 
 from openqwen.core.config import Config, setting
-from openqwen.data.catalogue import BENCHMARKS, DEFAULT_SOURCES, SOURCES
+from openqwen.data.catalogue import BENCHMARKS, DEFAULT_SOURCES, PREFERENCES, SOURCES
 
 
 class SourcesConfig(Config):
@@ -20,6 +20,9 @@ class SourcesConfig(Config):
     names: tuple[str, ...] = setting(DEFAULT_SOURCES, "sources of the catalogue to fetch")
     benchmarks: tuple[str, ...] = setting(
         ("humaneval", "mmlu"), "evaluation sets to fetch for decontamination", source="seed"
+    )
+    preferences: tuple[str, ...] = setting(
+        ("dpo-en", "dpo-zh"), "sets of answer pairs to fetch for the reward model"
     )
     max_page_bytes: int = setting(
         16_000_000, "a larger page, unpacked, is set aside, in bytes", ge=1
@@ -36,6 +39,7 @@ class SourcesConfig(Config):
             raise ValueError("licence speaks of the files in paths, and there are none")
         _check("names", self.names, SOURCES)
         _check("benchmarks", self.benchmarks, BENCHMARKS)
+        _check("preferences", self.preferences, PREFERENCES)
         return self
 
 

@@ -1,5 +1,7 @@
 """Settings of training: what every kind shares, and pretraining; light to import."""
 
+from typing import Self
+
 from pydantic import model_validator
 
 from openqwen.core.config import Config, setting
@@ -58,19 +60,46 @@ class ModelShape(Config):
         return self
 
 
-class PretrainConfig(TrainingConfig):
-    """Next-token prediction from random weights (§2.4)."""
+class NextTokenConfig(TrainingConfig):
+    """Next-token prediction on windows of token shards."""
 
-    model: ModelShape = setting(ModelShape(), "the decoder's size")
     sequences_per_step: int = setting(2048, "sequences a step (4 M tokens)", source="Table 1", ge=1)
     micro_sequences: int = setting(8, "sequences a forward pass; the rest is accumulated", ge=1)
     evaluation_tokens: int = setting(65_536, "validation tokens a group, at most", ge=1)
 
     @model_validator(mode="after")
-    def _steps_fit(self) -> "PretrainConfig":
+    def _steps_fit(self) -> Self:
         if self.sequences_per_step % self.micro_sequences:
             raise ValueError(
                 f"micro_sequences = {self.micro_sequences} must divide sequences_per_step = "
                 f"{self.sequences_per_step}"
             )
         return self
+
+
+class PretrainConfig(NextTokenConfig):
+    """Next-token prediction from random weights (§2.4)."""
+
+    model: ModelShape = setting(ModelShape(), "the decoder's size")
+
+
+class CodeConfig(NextTokenConfig):
+    """The base goes on with code and text at a longer context (§4)."""
+
+    num_steps: int = setting(22_500, "optimiser steps (90 B tokens at 4 M)", source="§4", ge=1)
+    sequences_per_step: int = setting(512, "sequences a step (4 M tokens at 8,192)", ge=1)
+    learning_rate: float = setting(3e-5, "peak learning rate (14B: 6e-5)", source="§4", gt=0)
+    schedule: str = setting(
+        "constant",
+        "after the warm-up: constant or cosine",
+        source="§4",
+        pattern="^(cosine|constant)$",
+    )
+    warmup_steps: int = setting(675, "steps of linear warm-up: 3 %", source="§4", ge=0)
+    context_multiple: int = setting(
+        4, "context length, as a multiple of the base's (2,048 to 8,192)", source="§4", ge=1
+    )
+    code_share: float = setting(0.7, "share of code in the tokens; the rest is text", gt=0, lt=1)
+    max_epochs: float = setting(
+        4.0, "passes over the code at most; the steps must not need more", gt=0
+    )

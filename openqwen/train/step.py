@@ -14,6 +14,7 @@ from torch import Tensor
 
 from openqwen.core.workers import Workers
 from openqwen.model.decoder import Decoder
+from openqwen.model.layers import Dropout
 from openqwen.model.likelihood import IGNORED
 from openqwen.train.losses import linear_cross_entropy
 from openqwen.train.optimiser import MasterAdamW
@@ -56,6 +57,33 @@ def optimise(
     return kept, optimiser.step(learning_rate)
 
 
+def next_token_loss(
+    model: Decoder,
+    inputs_BT: Tensor,
+    targets_BT: Tensor,
+    *,
+    segments_BT: Tensor | None = None,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """Return the summed negative log-likelihood of the targets in nats, () float32.
+
+    Only states that bear loss go through the output projection.
+
+    Args:
+        model: in training mode.
+        inputs_BT: token ids.
+        targets_BT: next tokens; `IGNORED` bears no loss.
+        segments_BT: which text of its row each token belongs to, where rows are packed.
+        dropout: of this micro-batch, or None.
+    """
+    hidden_ND = model.hidden(inputs_BT, segments_BT=segments_BT, dropout=dropout).flatten(0, 1)
+    targets_N = targets_BT.flatten()
+    valid_N = targets_N != IGNORED
+    if not bool(valid_N.all()):
+        hidden_ND, targets_N = hidden_ND[valid_N], targets_N[valid_N]
+    return linear_cross_entropy(hidden_ND, model.lm_head.weight, targets_N)
+
+
 def next_token_step(
     model: Decoder,
     optimiser: MasterAdamW,
@@ -81,8 +109,7 @@ def next_token_step(
 
     def loss_of(start: int) -> tuple[Tensor, Tensor]:
         rows = slice(start, start + micro_sequences)
-        hidden_ND = model.hidden(inputs_BT[rows]).flatten(0, 1)
-        nll = linear_cross_entropy(hidden_ND, model.lm_head.weight, targets_BT[rows].flatten())
+        nll = next_token_loss(model, inputs_BT[rows], targets_BT[rows])
         return nll / num_valid, nll.detach()
 
     starts = range(0, len(inputs_BT), micro_sequences)

@@ -1,0 +1,295 @@
+"""Supervised fine-tuning: conversations in, an export directory or an adapter out (§3.1, §4, §5).
+
+    counts = fine_tune("chat", config, body, rounds, validation, out, seed=0, lineage_hash="…")
+
+The loss counts the assistant's tokens only, divided by their number in the whole step, so that
+packed, unpacked and accumulated steps are equal. Several rounds (§4) follow each other in one run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openqwen.core.errors import UserError
+from openqwen.core.log import say
+from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
+from openqwen.core.seeds import generator_for
+from openqwen.core.workers import Workers
+from openqwen.data.packing import Encoded, PackedBatch, PackedBatches
+from openqwen.model.adapters import add_lora
+from openqwen.model.config import count_parameters
+from openqwen.model.decoder import Decoder
+from openqwen.model.formats.adapter import write_adapter
+from openqwen.model.formats.directory import read_checkpoint
+from openqwen.model.formats.export import write_export
+from openqwen.model.layers import Dropout
+from openqwen.model.likelihood import IGNORED
+from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.loop import LoopSettings, run_loop
+from openqwen.train.optimiser import MasterAdamW
+from openqwen.train.schedule import learning_rate_at
+from openqwen.train.sft_config import SFTConfig
+from openqwen.train.step import next_token_loss, optimise
+from openqwen.train.throughput import flops_per_token, measure_peak
+
+DROPOUT_PURPOSE = 17  # keeps its draws apart from those that order the data
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of fine-tuning: its conversations and the steps spent on them."""
+
+    batches: PackedBatches
+    num_steps: int
+
+
+class SFTTrainer:
+    """Next-token loss on the assistant's tokens of packed conversations."""
+
+    def __init__(
+        self,
+        config: SFTConfig,
+        model: Decoder,
+        rounds: Sequence[Round],
+        validation: dict[str, Encoded],
+        *,
+        seed: int,
+        dtype: torch.dtype,
+        workers: Workers,
+    ) -> None:
+        """Take a float32 model on its device; it computes in `dtype` from here on."""
+        self.config, self.model, self.rounds, self.workers = config, model, rounds, workers
+        self.seed = seed
+        self.device = model.lm_head.weight.device
+        self.optimiser = MasterAdamW(model, config, compute_dtype=dtype)
+        self.tokens_per_step = config.sequences_per_step * config.context_length
+        self.num_steps = sum(r.num_steps for r in rounds)
+        self.validation = {
+            name: PackedBatches(
+                encoded,
+                context_length=config.context_length,
+                sequences_per_step=config.micro_sequences,
+                seed=seed,
+            ).epoch_batches()
+            for name, encoded in validation.items()
+            if len(encoded)
+        }
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """Take one optimiser step on the conversations that belong to its number."""
+        batch = self._batch(step)
+        num_learnt = (batch.targets_BT != IGNORED).sum()
+        size = self.config.micro_sequences
+
+        def loss_of(start: int) -> tuple[Tensor, Tensor]:
+            rows = slice(start, start + size)
+            generator = generator_for(self.seed, DROPOUT_PURPOSE, step, start)
+            nll = next_token_loss(
+                self.model,
+                batch.inputs_BT[rows].to(self.device),
+                batch.targets_BT[rows].to(self.device),
+                segments_BT=batch.segments_BT[rows].to(self.device),
+                dropout=Dropout(self.config.dropout, generator) if self.config.dropout else None,
+            )
+            return nll / num_learnt, nll.detach()
+
+        learning_rate = self.learning_rate(step)
+        losses, norm = optimise(
+            self.optimiser,
+            loss_of,
+            range(0, len(batch.inputs_BT), size),
+            learning_rate=learning_rate,
+            workers=self.workers,
+        )
+        loss = torch.stack(losses).sum() / num_learnt
+        return {"loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of one step; where epochs decide, a cosine ends with them."""
+        config = self.config.model_copy(update={"num_steps": self.num_steps, "num_epochs": 0.0})
+        return learning_rate_at(step, config)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Return loss (nats a learnt token) of each group of held-out conversations."""
+        groups = {}
+        for name, batches in self.validation.items():
+            sums = list(self.workers.map(partial(_measure, self.model), batches))
+            num_learnt = sum(count for _, count in sums)
+            groups[name] = {
+                "loss": round(sum(loss for loss, _ in sums) / num_learnt, 6),
+                "tokens": num_learnt,
+                "conversations": sum(_count_segments(batch) for batch in batches),
+            }
+        return {"groups": groups}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return masters and moments."""
+        return self.optimiser.state()
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take over masters and moments."""
+        self.optimiser.load_state(tensors)
+
+    def _batch(self, step: int) -> PackedBatch:
+        for this in self.rounds:
+            if step < this.num_steps:
+                return this.batches.batch(step)
+            step -= this.num_steps
+        raise AssertionError("a step past the last round")
+
+
+@torch.no_grad()
+def _measure(model: Decoder, batch: PackedBatch) -> tuple[float, int]:
+    device = model.lm_head.weight.device
+    nll = next_token_loss(
+        model,
+        batch.inputs_BT.to(device),
+        batch.targets_BT.to(device),
+        segments_BT=batch.segments_BT.to(device),
+    )
+    return float(nll), int((batch.targets_BT != IGNORED).sum())
+
+
+def _count_segments(batch: PackedBatch) -> int:
+    return int((batch.segments_BT.max(1).values + 1).sum())
+
+
+def rounds_of(
+    config: SFTConfig, parts: Sequence[tuple[Encoded, float]], *, seed: int
+) -> list[Round]:
+    """Return the rounds of a run: each part's conversations, and its share of the steps.
+
+    Args:
+        config: steps or epochs, and how sequences are made.
+        parts: conversations and share of the steps (of the epochs' steps, where epochs decide).
+        seed: order of the conversations.
+
+    Raises:
+        UserError: if a part holds nothing that could be learnt.
+    """
+    rounds = []
+    for number, (encoded, share) in enumerate(parts):
+        if not len(encoded):
+            raise UserError(
+                "no conversation is left to learn from: their first answers begin after "
+                f"context_length = {config.context_length} tokens, or there are none"
+            )
+        batches = PackedBatches(
+            encoded,
+            context_length=config.context_length,
+            sequences_per_step=config.sequences_per_step,
+            seed=seed + number,
+            pack=config.packing,
+        )
+        total = float(config.num_steps)
+        if config.num_epochs:
+            total = config.num_epochs * batches.rows_per_epoch / config.sequences_per_step
+        rounds.append(Round(batches, max(1, round(total * share))))
+    return rounds
+
+
+def fine_tune(
+    label: str,
+    config: SFTConfig,
+    body: Path,
+    parts: Sequence[tuple[Encoded, float]],
+    validation: dict[str, Encoded],
+    out: Path,
+    *,
+    seed: int,
+    lineage_hash: str,
+) -> dict[str, Any]:
+    """Fine-tune a model directory and leave an export (or an adapter) in `out`; resumes.
+
+    Args:
+        label: the stage's name, opens each line.
+        config: the settings.
+        body: an export directory to start from.
+        parts: the rounds' conversations with their shares of the steps.
+        validation: held-out conversations by group.
+        out: the stage's directory.
+        seed: order of the data and dropout.
+        lineage_hash: identity of this stage, written into the export.
+
+    Returns:
+        Counts for the manifest.
+    """
+    device = pick_device()
+    dtype = pick_dtype(config.dtype, device)
+    set_determinism(seed)
+    tokenizer = Tokenizer.from_file(body)
+    model = read_checkpoint(body).load_model(dtype=torch.float32, device=device).train()
+    if config.lora.rank:
+        lora = config.lora
+        add_lora(model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=seed)
+    rounds = rounds_of(config, parts, seed=seed)
+    with Workers(0 if device.type == "cpu" else 1) as workers:
+        trainer = SFTTrainer(
+            config, model, rounds, validation, seed=seed, dtype=dtype, workers=workers
+        )
+        _announce(label, trainer, dtype)
+        rows = config.micro_sequences * config.context_length
+        peak = measure_peak(model.config, num_tokens=rows, dtype=dtype, workers=workers)
+        before = trainer.evaluate()["groups"]
+        calendar = LoopSettings(
+            num_steps=trainer.num_steps,
+            log_every=config.log_every_steps,
+            evaluate_every=config.evaluate_every_steps,
+            checkpoint_every=config.checkpoint_every_steps,
+            keep_checkpoints=config.keep_checkpoints,
+            flops_per_token=flops_per_token(model.config, config.context_length),
+            peak_flops_per_s=peak.flops_per_s,
+        )
+        final = run_loop(label, trainer, calendar, out)
+    if config.lora.rank:
+        write_adapter(out, model, base=body, alpha=config.lora.alpha)
+    else:
+        write_export(
+            out,
+            model,
+            stop_ids=tokenizer.stop_ids,
+            eos_id=tokenizer.eos_id,
+            lineage_hash=lineage_hash,
+        )
+    tokenizer.save(out)
+    return _counts(trainer, dtype) | {
+        "before": before,
+        "validation": final["groups"],
+        "flops_per_token": calendar.flops_per_token,
+        "peak_flops_per_s": round(peak.flops_per_s),
+    }
+
+
+def _announce(label: str, trainer: SFTTrainer, dtype: torch.dtype) -> None:
+    trained = sum(p.numel() for p in trainer.optimiser.parameters)
+    conversations = sum(len(r.batches.encoded) for r in trainer.rounds)
+    learnt = sum(r.batches.encoded.learnt_tokens for r in trainer.rounds)
+    say(
+        f"{label:<14}{conversations:,} conversations, {learnt:,} learnt tokens, "
+        f"{trainer.num_steps:,} steps of {trainer.tokens_per_step:,} tokens, {trained:,} trained "
+        f"parameters, {str(dtype).removeprefix('torch.')}"
+    )
+
+
+def _counts(trainer: SFTTrainer, dtype: torch.dtype) -> dict[str, Any]:
+    encoded = [r.batches.encoded for r in trainer.rounds]
+    rows = [r.batches.rows_per_epoch for r in trainer.rounds]
+    taken = [r.num_steps * trainer.config.sequences_per_step for r in trainer.rounds]
+    return {
+        "parameters": count_parameters(trainer.model.config),
+        "trained_parameters": sum(p.numel() for p in trainer.optimiser.parameters),
+        "steps": trainer.num_steps,
+        "tokens": trainer.num_steps * trainer.tokens_per_step,
+        "learnt_tokens": sum(e.learnt_tokens for e in encoded),
+        "padding_share": round(max(r.batches.padding_share for r in trainer.rounds), 4),
+        "cut_conversations": sum(e.num_cut for e in encoded),
+        "dropped_conversations": sum(e.num_dropped for e in encoded),
+        "context_length": trainer.config.context_length,
+        "epochs": [round(t / r, 2) for t, r in zip(taken, rows, strict=True)],
+        "dtype": str(dtype).removeprefix("torch."),
+    }
