@@ -42,3 +42,19 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
         return mean, math.inf
     error = statistics.stdev(values) / math.sqrt(len(values))
     return mean, t_quantile_95(len(values) - 1) * error
+
+
+def share_interval(successes: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share by Wilson's score (1927); half successes are ties.
+
+    Raises:
+        ValueError: if `n` is below 1.
+    """
+    if n < 1:
+        raise ValueError(f"a share needs at least one trial, got {n}")
+    z = 1.959964
+    share = successes / n
+    center = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return (max(0.0, (center - half) / scale), min(1.0, (center + half) / scale))

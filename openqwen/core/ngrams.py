@@ -8,11 +8,13 @@ Near-duplicates use 5-grams and decontamination 13-grams of these units.
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 CHARACTER_LANGUAGES = frozenset({"zh", "ja", "th"})
 # scripts written without gaps: Han, Kana, Thai
 _GAPLESS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _UNIT = re.compile(rf"[{_GAPLESS}]|[^\W_{_GAPLESS}]+")
+Item = TypeVar("Item")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -29,6 +31,6 @@ def units(text: str, language: str | None = None) -> list[str]:
     return pattern.findall(text.lower())
 
 
-def ngrams(items: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+def ngrams(items: Sequence[Item], n: int) -> Iterator[tuple[Item, ...]]:
     """Yield every run of `n` consecutive items; nothing where there are fewer than `n`."""
     return zip(*(items[i:] for i in range(n)), strict=False)

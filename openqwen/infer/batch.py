@@ -1,11 +1,12 @@
 """Several replies at once: one right-padded prefill, then one token a row until all are finished.
 
-    results = complete(model, requests, long_context)
+    complete(model, requests, long_context)             # each request chooses and stops by itself
+    decode(model, prompts, choose, long_context)        # `choose` looks at all rows' logits at once
 
 Every row is as if alone: positions, α and windows are its own, and rows that finish leave.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,31 +14,50 @@ from torch import Tensor
 from openqwen.infer.request import Request
 from openqwen.model.decoder import Decoder
 from openqwen.model.kv_cache import KVCache
-from openqwen.model.long_context import LongContext
+from openqwen.model.long_context import NO_EXTENSION, LongContext
+
+# takes which rows still run and their logits (rows, V); returns each one's next token, None to end
+Choose = Callable[[list[int], Tensor], Sequence[int | None]]
 
 
 @torch.no_grad()
-def complete(model: Decoder, requests: Sequence[Request], long_context: LongContext) -> None:
-    """Carry every request to its end."""
+def decode(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    choose: Choose,
+    long_context: LongContext = NO_EXTENSION,
+) -> None:
+    """Feed the prompts, then whatever `choose` picks, until it ends every row."""
     device = model.lm_head.weight.device
-    lengths = [len(request.prompt_ids) for request in requests]
+    lengths = [len(prompt) for prompt in prompts]
     cache = KVCache(model.config, prompt_lengths=lengths, long_context=long_context)
-    ids_BT = pad_right([request.prompt_ids for request in requests]).to(device)
-    hidden_BTD = model.hidden(ids_BT, cache=cache, lengths_B=lengths)
+    hidden_BTD = model.hidden(pad_right(prompts).to(device), cache=cache, lengths_B=lengths)
     last_BD = hidden_BTD[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
-    running = list(requests)
+    running = list(range(len(prompts)))
     while True:
-        logits_BV = model.lm_head(last_BD).to(device="cpu", dtype=torch.float32)
-        for request, logits_V in zip(running, logits_BV, strict=True):
-            request.push(logits_V)
-        rows = [row for row, request in enumerate(running) if request.finish_reason is None]
+        tokens = choose(running, model.lm_head(last_BD))
+        rows = [row for row, token in enumerate(tokens) if token is not None]
         if not rows:
             return
         if len(rows) < len(running):
             running = [running[row] for row in rows]
             cache.keep_rows(rows)
-        next_B1 = torch.tensor([[request.ids[-1]] for request in running], device=device)
+        next_B1 = torch.tensor([[tokens[row]] for row in rows], device=device)
         last_BD = model.hidden(next_B1, cache=cache)[:, -1]
+
+
+def complete(model: Decoder, requests: Sequence[Request], long_context: LongContext) -> None:
+    """Carry every request to its end."""
+
+    def choose(running: list[int], logits_BV: Tensor) -> list[int | None]:
+        found: list[int | None] = []
+        for row, logits_V in zip(running, logits_BV.to("cpu", torch.float32), strict=True):
+            request = requests[row]
+            request.push(logits_V)
+            found.append(request.ids[-1] if request.finish_reason is None else None)
+        return found
+
+    decode(model, [request.prompt_ids for request in requests], choose, long_context)
 
 
 def pad_right(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -6,6 +6,8 @@ Everything here looks at one position of one sequence, so a reply never depends 
 in a batch.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -61,6 +63,52 @@ def pick(
     probs_V = keep_min_p(probs_V, sampling.min_p)
     probs_V = keep_top_p(probs_V, sampling.top_p)
     return int(torch.multinomial(probs_V, 1, generator=generator))
+
+
+def draw_rows(
+    logits_BV: Tensor,
+    *,
+    temperature: float,
+    top_p: float,
+    bias_V: Tensor,
+    generators: Sequence[torch.Generator],
+) -> tuple[list[int], list[bool]]:
+    """Draw one token a row, all rows at once, by temperature and top-p; no sorting.
+
+    A token is drawn from the whole distribution and taken if the tokens likelier than it have less
+    than `top_p` of the mass; else it is drawn again. That is exactly the distribution of `pick`:
+    of the smallest set that reaches `top_p`, each token by its probability (of equals at the edge
+    all are kept).
+
+    Args:
+        logits_BV: scores, any floating type.
+        temperature: divides the logits, above 0.
+        top_p: mass of the set.
+        bias_V: 0 for tokens that may be chosen, minus infinity for others; float32.
+        generators: each row's own source of randomness.
+
+    Returns:
+        The tokens, and whether each row's first draw was taken: the mean over many rows and steps
+        is the mass that top-p keeps, without bias.
+    """
+    probs_BV = torch.softmax(logits_BV.float().div_(temperature).add_(bias_V), -1)
+    mass_BV = probs_BV.cumsum(-1)
+    tokens = torch.zeros(len(probs_BV), dtype=torch.int64)
+    waiting = torch.arange(len(probs_BV))
+    taken_first: list[bool] = []
+    while len(waiting):
+        draws_N = torch.cat([torch.rand(1, generator=generators[row]) for row in waiting.tolist()])
+        of_N1 = mass_BV[waiting]
+        drawn_N1 = torch.searchsorted(of_N1, draws_N[:, None] * of_N1[:, -1:], right=True)
+        drawn_N1.clamp_(max=probs_BV.shape[1] - 1)
+        probs_NV = probs_BV[waiting]
+        likelier_NV = probs_NV > probs_NV.gather(1, drawn_N1)
+        taken_N = (probs_NV * likelier_NV).sum(1) < top_p
+        tokens[waiting[taken_N]] = drawn_N1[taken_N, 0]
+        if not taken_first:
+            taken_first = taken_N.tolist()
+        waiting = waiting[~taken_N]
+    return tokens.tolist(), taken_first
 
 
 def penalise(scores_V: Tensor, seen_V: Tensor, penalty: float) -> Tensor:

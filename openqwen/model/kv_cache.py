@@ -59,6 +59,9 @@ class KVCache:
             store[layer] = whole
             if len(set(self.lengths)) == 1:
                 whole[:, :, self.lengths[0] : longest] = new
+            elif num_new == 1:
+                rows = torch.arange(len(self.lengths), device=new.device)
+                whole[rows, :, torch.tensor(self.lengths, device=new.device)] = new[:, :, 0]
             else:
                 for row, start in enumerate(self.lengths):
                     whole[row, :, start : start + num_new] = new[row]

@@ -32,6 +32,28 @@ def token_losses(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Ten
 
 
 @torch.no_grad()
+def token_log_probs(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return each target's log-probability and its distribution's entropy, in nats, (N,) float32.
+
+    Args:
+        hidden_ND: final hidden states, any floating type.
+        weight_VD: the output projection, the same type.
+        targets_N: the token that follows each state, all of them valid.
+    """
+    log_probs_N = torch.empty(len(targets_N), device=hidden_ND.device)
+    entropy_N = torch.empty_like(log_probs_N)
+    for rows in logit_chunks(len(targets_N), len(weight_VD)):
+        logits_NV = (hidden_ND[rows] @ weight_VD.T).float()
+        log_sum_N1 = logits_NV.logsumexp(1, keepdim=True)
+        log_probs_N[rows] = (logits_NV.gather(1, targets_N[rows][:, None]) - log_sum_N1)[:, 0]
+        mean_N = (torch.softmax(logits_NV, 1) * logits_NV).sum(1)
+        entropy_N[rows] = log_sum_N1[:, 0] - mean_N
+    return log_probs_N, entropy_N
+
+
+@torch.no_grad()
 def sequence_losses(
     model: Decoder,
     inputs_BT: Tensor,

@@ -9,6 +9,7 @@ step depends on nothing but its state and the step's number, ends with the same 
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ class Trainer(Protocol):
     """A thing that can be stepped, measured, saved and restored."""
 
     tokens_per_step: int
+    stop_reason: str  # not "" where the run is to end before its last step; part of the state
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """Take optimiser step number `step` (from 0); return what to log, `loss` among it."""
@@ -52,6 +54,7 @@ class LoopSettings:
     keep_checkpoints: int
     flops_per_token: float
     peak_flops_per_s: float
+    note: Callable[[dict[str, float]], str] | None = None  # what the progress line says of a row
 
 
 def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) -> dict[str, Any]:
@@ -74,16 +77,18 @@ def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) ->
     progress = Progress(label, total=settings.num_steps, unit="steps", done=first)
     window_start, window_step = time.perf_counter(), first
     for step in range(first, settings.num_steps):
+        if trainer.stop_reason:  # said so just before it was killed
+            break
         row = trainer.step(step)
         done = step + 1
-        is_last = done == settings.num_steps
+        is_last = done == settings.num_steps or bool(trainer.stop_reason)
         if is_last or done % settings.log_every == 0:
             now = time.perf_counter()
             rate = (done - window_step) * trainer.tokens_per_step / (now - window_start)
             numbers = _finished_row(row, done, trainer, rate, settings)
             _refuse_non_finite(label, numbers["loss"], done)
             metrics.write({"kind": "train", **numbers})
-            progress.note = _note(numbers)
+            progress.note = (settings.note or _note)(numbers)
             window_start, window_step = now, done
         progress.advance()
         evaluates = is_last or done % settings.evaluate_every == 0
@@ -98,6 +103,8 @@ def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) ->
         if evaluates or saves:  # neither belongs to the rate of training
             window_start, window_step = time.perf_counter(), done
     progress.close()
+    if trainer.stop_reason:
+        say(f"{label:<10}ended early: {trainer.stop_reason}")
     return [row for row in read_metrics(metrics.path) if row["kind"] == "validation"][-1]
 
 

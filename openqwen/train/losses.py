@@ -16,6 +16,8 @@ from torch import Tensor
 
 from openqwen.model.likelihood import IGNORED, logit_chunks
 
+TokenLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+
 
 def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
     """Return the summed negative log-likelihood of the targets, in nats.
@@ -31,6 +33,62 @@ def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
     """
     apply: Callable[[Tensor, Tensor, Tensor], Tensor] = _LinearCrossEntropy.apply
     return apply(hidden_ND, weight_VD, targets_N)
+
+
+def linear_token_loss(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, loss_of: TokenLoss
+) -> tuple[Tensor, Tensor]:
+    """Return the sum of a loss of each target's log-probability, and those log-probabilities.
+
+    Args:
+        hidden_ND: final hidden states, float32 or bfloat16.
+        weight_VD: the output projection, the same type as `hidden_ND`.
+        targets_N: ids, all of them valid.
+        loss_of: takes log-probabilities (n,) float32 and which rows they are of; returns each
+            one's loss and its slope, the derivative with respect to the log-probability.
+
+    Returns:
+        () float32, differentiable as `linear_cross_entropy`, and (N,) float32, detached.
+    """
+    apply: Callable[..., tuple[Tensor, Tensor]] = _LinearTokenLoss.apply
+    return apply(hidden_ND, weight_VD, targets_N, loss_of)
+
+
+class _LinearTokenLoss(torch.autograd.Function):
+    """Loss and both gradients in one pass over the rows; the slopes scale the logits' gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, loss_of: TokenLoss
+    ) -> tuple[Tensor, Tensor]:
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        log_probs_N = torch.empty(len(targets_N), device=hidden_ND.device)
+        grad_hidden_ND = torch.empty_like(hidden_ND)
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
+        for rows in logit_chunks(len(targets_N), len(weight_VD)):
+            logits_NV = (hidden_ND[rows] @ weight_VD.T).float()
+            targets_N1 = targets_N[rows][:, None]
+            log_sum_N1 = logits_NV.logsumexp(1, keepdim=True)
+            log_probs_N[rows] = (logits_NV.gather(1, targets_N1) - log_sum_N1)[:, 0]
+            loss_N, slope_N = loss_of(log_probs_N[rows], rows)
+            total += loss_N.sum()
+            # d log p / d logits is one-hot minus softmax
+            logits_NV.sub_(log_sum_N1).exp_()
+            minus_one = logits_NV.new_full((1, 1), -1.0).expand_as(targets_N1)
+            logits_NV.scatter_add_(1, targets_N1, minus_one)
+            logits_NV.mul_(-slope_N[:, None])
+            grad_logits_NV = logits_NV.to(hidden_ND.dtype)
+            torch.mm(grad_logits_NV, weight_VD, out=grad_hidden_ND[rows])
+            grad_weight_VD += grad_logits_NV.T @ hidden_ND[rows]
+        ctx.save_for_backward(grad_hidden_ND, grad_weight_VD.to(weight_VD.dtype))
+        ctx.mark_non_differentiable(log_probs_N)
+        return total, log_probs_N
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
+        scale = grad.to(grad_hidden_ND.dtype)
+        return grad_hidden_ND * scale, grad_weight_VD * scale, None, None
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

@@ -40,6 +40,8 @@ from openqwen.train.validation import evaluate_groups
 class PretrainTrainer:
     """Next-token prediction on shuffled windows of the training shard."""
 
+    stop_reason = ""
+
     def __init__(
         self,
         config: PretrainConfig,

@@ -51,6 +51,8 @@ class Round:
 class SFTTrainer:
     """Next-token loss on the assistant's tokens of packed conversations."""
 
+    stop_reason = ""
+
     def __init__(
         self,
         config: SFTConfig,
