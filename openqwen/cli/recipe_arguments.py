@@ -1,6 +1,7 @@
 """The arguments of every verb that takes settings, and running one stage by itself."""
 
 import argparse
+import json
 from pathlib import Path
 
 from openqwen.core.errors import UserError
@@ -49,3 +50,40 @@ def stage_directory(path: str, name: str) -> Path:
         if manifest is not None and manifest.stage == name:
             return directory
     raise UserError(f"{path} holds no finished {name} stage (no {MANIFEST_NAME} of one)")
+
+
+def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb that trains from a model directory takes."""
+    parser.add_argument("model", metavar="MODEL", help="a model directory to start from")
+    parser.add_argument("--out", help="directory to write, a model directory afterwards")
+    parser.add_argument(
+        "--recipe",
+        default="finetune",
+        help="name or TOML file the settings come from (finetune: the report's, by epochs)",
+    )
+    add_settings(parser)
+
+
+def model_directory(path: str) -> Path:
+    """Return a directory that holds a model, or holds one that a stage has finished.
+
+    Raises:
+        UserError: if it holds none.
+    """
+    directory = Path(path)
+    if not (directory / "config.json").is_file():
+        raise UserError(f"{path} is no model directory: it has no config.json")
+    return directory
+
+
+def add_paths(args: argparse.Namespace, section: str, files: list[str]) -> None:
+    """Set a section's `paths` to absolute names, in front of what the user sets.
+
+    Raises:
+        UserError: if a file does not exist.
+    """
+    for name in files:
+        if not Path(name).expanduser().exists():
+            raise UserError(f"{name} does not exist")
+    absolute = [str(Path(name).expanduser().resolve()) for name in files]
+    args.assignments.insert(0, f"{section}.paths={json.dumps(absolute)}")

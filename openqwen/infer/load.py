@@ -26,6 +26,7 @@ from openqwen.infer.sampling import allowed_rows
 from openqwen.infer.session import Session, check_ids
 from openqwen.model.config import ModelConfig, count_parameters
 from openqwen.model.decoder import Decoder
+from openqwen.model.formats.adapter import is_adapter, read_adapter
 from openqwen.model.formats.checkpoint import Checkpoint
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.long_context import NO_EXTENSION, LongContext, plan_long_context
@@ -208,14 +209,15 @@ def load(
         UserError: one line if the directory is no model, is unfinished, or its files are wrong.
     """
     directory = Path(path)
-    checkpoint = read_checkpoint(directory)
+    adapter = read_adapter(directory) if is_adapter(directory) else None
+    checkpoint = adapter.base if adapter else read_checkpoint(directory)
     if context is not None and context < 1:
         raise UserError(f"context must be at least 1 token, got {context}")
     where = pick_device(device)
     kind = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, where)
-    tokenizer = _load_tokenizer(directory)
+    tokenizer = _load_tokenizer(directory) or _load_tokenizer(checkpoint.directory)
     return LanguageModel(
-        checkpoint.load_model(dtype=kind, device=where),
+        (adapter or checkpoint).load_model(dtype=kind, device=where),
         tokenizer,
         long_context=_choose_methods(checkpoint, context, long_context),
         context=context or checkpoint.context,

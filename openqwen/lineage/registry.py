@@ -5,6 +5,12 @@ from openqwen.lineage.stage import Stage
 
 _HOME = "openqwen.lineage.stages"
 
+
+def _trained(name: str, meaning: str, *inputs: str) -> Stage:
+    """Return a stage that trains from another's model and resumes from its own checkpoints."""
+    return Stage(name, meaning, inputs, f"{_HOME}.{name.replace('-', '_')}:run", resumes=True)
+
+
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -31,10 +37,24 @@ STAGES: dict[str, Stage] = {
             f"{_HOME}.longcontext:run",
             resumes=True,
         ),
+        _trained("chat", "supervised fine-tuning on conversations", "documents", "base"),
+        _trained("preference", "preference-model pretraining (PMP)", "documents", "base"),
+        _trained("reward", "the reward model", "sources", "preference"),
+        _trained(
+            "chat-rlhf",
+            "PPO against the reward model",
+            *("shards", "documents", "chat", "preference", "reward"),
+        ),
+        _trained("code", "continued pretraining on code and text", "shards", "base"),
+        _trained("code-chat", "fine-tuning on programming tasks", "documents", "code"),
+        _trained("math-chat", "fine-tuning on arithmetic and word problems", "base"),
         Stage(
             "report",
             "one page with every table and plot",
-            ("sources", "documents", "tokenizer", "shards", "base", "longcontext"),
+            (
+                *("sources", "documents", "tokenizer", "shards", "base", "longcontext", "chat"),
+                *("preference", "reward", "chat-rlhf", "code", "code-chat", "math-chat"),
+            ),
             f"{_HOME}.report:run",
         ),
     )

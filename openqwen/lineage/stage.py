@@ -81,7 +81,7 @@ class StageWork:
         return {
             "stage": stage,
             "settings": to_plain(self.config),
-            "inputs": {name: manifest_hash(path) for name, path in self.inputs.items()}
+            "inputs": {name: _input_hash(path) for name, path in self.inputs.items()}
             | listing_hashes(getattr(self.config, "paths", ())),
             "seed": self.seed,
         }
@@ -89,8 +89,23 @@ class StageWork:
     def lineage_hash(self, stage: str) -> str:
         """Return the identity of what this stage makes, the same on every repeat of the lineage."""
         parts = self.identity(stage)
-        parts["inputs"] = {name: content_hash(path) for name, path in self.inputs.items()}
+        parts["inputs"] = {
+            name: content_hash(path) if Manifest.read(path) else _input_hash(path)
+            for name, path in self.inputs.items()
+        }
         return sha256_text(json.dumps(parts, sort_keys=True, ensure_ascii=False))
+
+
+def _is_foreign_model(path: Path) -> bool:
+    """Return whether a directory holds a model that no stage of ours is still working on."""
+    return (path / "config.json").is_file() and not (path / STARTED_NAME).is_file()
+
+
+def _input_hash(path: Path) -> str:
+    """Return an input's identity: its manifest's hash, or of a foreign model its files' listing."""
+    if Manifest.read(path) is not None:
+        return manifest_hash(path)
+    return listing_hashes((str(path),))[str(path)]
 
 
 def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
@@ -102,7 +117,7 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
         UserError: if an input directory has no manifest (its stage has not finished).
     """
     for name, path in work.inputs.items():
-        if Manifest.read(path) is None:
+        if Manifest.read(path) is None and not _is_foreign_model(path):
             raise UserError(f"{stage.name}: {path} has no manifest: the stage {name} comes first")
     identity = work.identity(stage.name)
     if again and Manifest.read(work.out) is not None:

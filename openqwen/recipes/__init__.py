@@ -2,8 +2,14 @@
 
 from collections.abc import Callable
 
+from openqwen.recipes.finetune import finetune, finetune_lora
 from openqwen.recipes.mini import mini
 from openqwen.recipes.recipe import Recipe
 from openqwen.recipes.tiny import tiny
 
-BUILTIN: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "mini": mini}
+BUILTIN: dict[str, Callable[[], Recipe]] = {
+    "tiny": tiny,
+    "mini": mini,
+    "finetune": finetune,
+    "finetune-lora": finetune_lora,
+}

@@ -9,9 +9,10 @@ from openqwen.train.config import ModelShape, PretrainConfig
 
 def mini() -> Recipe:
     """Return a recipe of about 20 M parameters and two hours of pretraining on two cores."""
+    small = tiny()
     return Recipe(
         name="mini",
-        documents=tiny().documents,
+        documents=small.documents,
         tokenizer=TokenizerConfig(num_ranks=16_176, max_train_bytes=64_000_000),
         shards=ShardsConfig(context_length=512),
         base=PretrainConfig(
@@ -23,5 +24,18 @@ def mini() -> Recipe:
             warmup_steps=200,
             evaluate_every_steps=500,
             checkpoint_every_steps=50,
+        ),
+        chat=small.chat.model_copy(update={"context_length": 512, "num_steps": 400}),
+        preference=small.preference.model_copy(
+            update={"num_comparisons": 6000, "max_tokens": 512, "learning_rate": 2e-4}
+        ),
+        reward=small.reward.model_copy(update={"max_tokens": 512, "num_epochs": 2.0}),
+        chat_rlhf=small.chat_rlhf.model_copy(
+            update={"num_steps": 80, "queries_per_step": 24, "max_new_tokens": 96}
+        ),
+        code=small.code.model_copy(update={"num_steps": 60, "max_epochs": 8.0}),
+        code_chat=small.code_chat.model_copy(update={"context_length": 2048, "num_steps": 80}),
+        math_chat=small.math_chat.model_copy(
+            update={"context_length": 256, "num_problems": 20_000, "num_steps": 600}
         ),
     )

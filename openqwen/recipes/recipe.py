@@ -9,7 +9,10 @@ from openqwen.data.sources_config import SourcesConfig
 from openqwen.eval.config import LongContextConfig
 from openqwen.report.config import ReportConfig
 from openqwen.tokenizer.config import TokenizerConfig
-from openqwen.train.config import PretrainConfig
+from openqwen.train.config import CodeConfig, PretrainConfig
+from openqwen.train.ppo_config import PPOConfig
+from openqwen.train.reward_config import PreferenceConfig, RewardConfig
+from openqwen.train.sft_config import CodeChatConfig, MathChatConfig, SFTConfig
 
 
 class Recipe(Config):
@@ -23,6 +26,15 @@ class Recipe(Config):
     shards: ShardsConfig = setting(ShardsConfig(), "training sequences (§2.4)")
     base: PretrainConfig = setting(PretrainConfig(), "pretraining (§2.4)")
     longcontext: LongContextConfig = setting(LongContextConfig(), "perplexity by length (Table 3)")
+    chat: SFTConfig = setting(SFTConfig(), "supervised fine-tuning (§3.1)")
+    preference: PreferenceConfig = setting(
+        PreferenceConfig(), "preference-model pretraining (§3.2.1)"
+    )
+    reward: RewardConfig = setting(RewardConfig(), "the reward model (§3.2.1)")
+    chat_rlhf: PPOConfig = setting(PPOConfig(), "PPO (§3.2.2)")
+    code: CodeConfig = setting(CodeConfig(), "continued pretraining on code (§4)")
+    code_chat: CodeChatConfig = setting(CodeChatConfig(), "fine-tuning on code (§4)")
+    math_chat: MathChatConfig = setting(MathChatConfig(), "fine-tuning on mathematics (§5)")
     report: ReportConfig = setting(ReportConfig(), "the page at the end")
 
     @model_validator(mode="after")

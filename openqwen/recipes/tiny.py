@@ -5,7 +5,10 @@ from openqwen.data.shards_config import ShardsConfig
 from openqwen.eval.config import LongContextConfig
 from openqwen.recipes.recipe import Recipe
 from openqwen.tokenizer.config import TokenizerConfig
-from openqwen.train.config import ModelShape, PretrainConfig
+from openqwen.train.config import CodeConfig, ModelShape, PretrainConfig
+from openqwen.train.ppo_config import PPOConfig
+from openqwen.train.reward_config import PreferenceConfig, RewardConfig
+from openqwen.train.sft_config import CodeChatConfig, MathChatConfig, SFTConfig
 
 WEIGHTS = {"en": 0.40, "zh": 0.36, "code": 0.16, "instructions": 0.08}
 # Alpaca's answers were written by a model whose terms forbid commercial use: named, so used
@@ -35,5 +38,81 @@ def tiny() -> Recipe:
             evaluate_every_steps=120,
             evaluation_tokens=16_384,
             checkpoint_every_steps=50,
+        ),
+        chat=SFTConfig(
+            context_length=256,
+            num_steps=160,
+            sequences_per_step=8,
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup_steps=16,
+            evaluate_every_steps=80,
+            checkpoint_every_steps=40,
+        ),
+        preference=PreferenceConfig(
+            num_comparisons=1200,
+            max_tokens=256,
+            pairs_per_step=16,
+            learning_rate=3e-4,
+            warmup_steps=8,
+            log_every_steps=5,
+            evaluate_every_steps=40,
+            checkpoint_every_steps=20,
+        ),
+        reward=RewardConfig(
+            max_tokens=384,
+            pairs_per_step=16,
+            learning_rate=1e-4,
+            warmup_steps=4,
+            log_every_steps=2,
+            evaluate_every_steps=16,
+            checkpoint_every_steps=8,
+        ),
+        chat_rlhf=PPOConfig(
+            num_steps=30,
+            value_warmup_steps=5,
+            queries_per_step=12,
+            max_prompt_tokens=128,
+            max_new_tokens=48,
+            learning_rate=1e-4,
+            value_learning_rate=3e-4,
+            log_every_steps=1,
+            evaluate_every_steps=15,
+            checkpoint_every_steps=5,
+        ),
+        code=CodeConfig(
+            num_steps=30,
+            sequences_per_step=8,
+            micro_sequences=2,
+            learning_rate=5e-4,
+            warmup_steps=1,
+            log_every_steps=5,
+            evaluate_every_steps=15,
+            evaluation_tokens=16_384,
+            checkpoint_every_steps=10,
+        ),
+        code_chat=CodeChatConfig(
+            context_length=1024,
+            num_steps=40,
+            sequences_per_step=4,
+            micro_sequences=2,
+            learning_rate=5e-4,
+            warmup_steps=1,
+            log_every_steps=5,
+            evaluate_every_steps=20,
+            checkpoint_every_steps=10,
+        ),
+        math_chat=MathChatConfig(
+            context_length=128,
+            num_problems=8000,
+            evaluation_problems=128,
+            num_steps=240,
+            sequences_per_step=16,
+            micro_sequences=8,
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup_steps=16,
+            evaluate_every_steps=80,
+            checkpoint_every_steps=40,
         ),
     )

@@ -41,20 +41,11 @@ from openqwen.train.ppo_losses import (
     value_terms,
 )
 from openqwen.train.ppo_monitor import HackingMonitor, RunningScore, repetition_share
-from openqwen.train.rollout import Rollouts, sample_responses
+from openqwen.train.rollout import Rollouts, Vocabulary, sample_responses
 from openqwen.train.schedule import learning_rate_at
 from openqwen.train.step import next_token_loss, optimise
 
 QUERIES, SAMPLES, SHUFFLE, HELD_OUT = 31, 37, 41, 43  # purposes of seeds
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What sampling needs to know: which ids may be drawn, which end a response, where to score."""
-
-    allowed_V: Tensor
-    stop_ids: tuple[int, ...]
-    end_id: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +96,7 @@ class PPOTrainer:
             models.reward.to(dtype)
         self.running, self.monitor = RunningScore(), HackingMonitor(config)
         self.stop_reason = ""
+        self._flagged: set[str] = set()
         self.num_responses = config.queries_per_step * config.responses_per_query
         self.tokens_per_step = self.num_responses * config.max_new_tokens
 
@@ -213,8 +205,7 @@ class PPOTrainer:
             max_new_tokens=self.config.max_new_tokens,
             temperature=self.config.temperature,
             top_p=self.config.top_p,
-            stop_ids=self.vocabulary.stop_ids,
-            allowed_V=self.vocabulary.allowed_V,
+            vocabulary=self.vocabulary,
             workers=self.workers,
         )
 
@@ -371,10 +362,12 @@ class PPOTrainer:
             kl_a_response=float(row["kl_response"]),
             repetition=float(row["repetition"]),
         )
-        for flag in flags:
-            warn(f"iteration {step + 1}: the policy may be hacking the reward: {flag}")
+        for kind, phrase in flags.items():
+            if kind not in self._flagged:  # said once, until it has been well again
+                warn(f"iteration {step + 1}: the policy may be hacking the reward: {phrase}")
+        self._flagged = set(flags)
         if flags and self.config.stop_on_flag:
-            self.stop_reason = f"iteration {step + 1}: {'; '.join(flags)}"
+            self.stop_reason = f"iteration {step + 1}: {'; '.join(flags.values())}"
         return len(flags)
 
 

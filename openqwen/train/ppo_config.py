@@ -15,6 +15,7 @@ class PPOConfig(TrainingConfig):
     value_warmup_steps: int = setting(
         50, "first iterations, in which only the value model learns", source="§3.2.2", ge=0
     )
+    paths: tuple[str, ...] = setting((), "your own queries: conversations, as for fine-tuning")
     queries_per_step: int = setting(64, "different queries an iteration", ge=1)
     responses_per_query: int = setting(2, "responses a query", source="§3.2.2", ge=1)
     max_prompt_tokens: int = setting(1024, "longer queries are left out, in tokens", ge=8)

@@ -86,9 +86,13 @@ def token_rewards(
 
 
 def whiten(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return values of mean 0 and deviation 1 over the unmasked tokens, 0 elsewhere."""
+    """Return values of mean 0 and deviation 1 over the unmasked tokens, 0 elsewhere.
+
+    The deviation is the unbiased one, as TRL's.
+    """
     mean = masked_mean(values_BT, mask_BT)
-    variance = masked_mean((values_BT - mean).square(), mask_BT)
+    degrees = (mask_BT.sum() - 1).clamp_min(1)
+    variance = ((values_BT - mean).square() * mask_BT).sum() / degrees
     return (values_BT - mean) * torch.rsqrt(variance + 1e-8) * mask_BT
 
 

@@ -53,8 +53,8 @@ class HackingMonitor:
         self.config = config
         self._lengths: list[float] = []
 
-    def look(self, *, length: float, kl_a_response: float, repetition: float) -> list[str]:
-        """Return what is wrong, a phrase each; an empty list where nothing is.
+    def look(self, *, length: float, kl_a_response: float, repetition: float) -> dict[str, str]:
+        """Return what is wrong, kind and phrase; an empty dictionary where nothing is.
 
         Args:
             length: mean tokens of a response.
@@ -65,14 +65,14 @@ class HackingMonitor:
             self._lengths.append(length)
         start = sum(self._lengths) / len(self._lengths)
         config = self.config
-        found = []
+        found: dict[str, str] = {}
         if kl_a_response > config.kl_bound:
-            found.append(f"KL {kl_a_response:.1f} nats a response, above {config.kl_bound:g}")
+            found["KL"] = f"KL {kl_a_response:.1f} nats a response, above {config.kl_bound:g}"
         drift = max(length / start, start / length)
         if drift > config.length_drift_bound:
-            found.append(f"mean length {length:.0f} tokens, {start:.0f} at the start")
+            found["length"] = f"mean length {length:.0f} tokens, {start:.0f} at the start"
         if repetition > config.repetition_bound:
-            found.append(f"{100 * repetition:.0f} % of 4-grams repeat")
+            found["repetition"] = f"{100 * repetition:.0f} % of 4-grams repeat"
         return found
 
     def state(self) -> Tensor:

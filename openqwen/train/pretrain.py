@@ -26,9 +26,10 @@ from openqwen.model.config import (
 )
 from openqwen.model.decoder import Decoder, new_decoder
 from openqwen.model.formats.export import write_export
+from openqwen.model.scorer import Scorer
 from openqwen.tokenizer.control import padded_rows
 from openqwen.tokenizer.tokenizer import Tokenizer
-from openqwen.train.config import PretrainConfig
+from openqwen.train.config import NextTokenConfig, PretrainConfig
 from openqwen.train.loop import LoopSettings, run_loop
 from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.schedule import learning_rate_at
@@ -44,27 +45,24 @@ class PretrainTrainer:
 
     def __init__(
         self,
-        config: PretrainConfig,
+        config: NextTokenConfig,
         model: Decoder,
         shards: Path,
+        windows: TokenWindows,
         *,
-        context_length: int,
-        seed: int,
         dtype: torch.dtype,
         workers: Workers,
     ) -> None:
         """Take a float32 model on its device; it computes in `dtype` from here on."""
         self.config, self.model, self.workers = config, model, workers
-        self.context_length = context_length
+        self.windows, self.context_length = windows, windows.context_length
         self.device = model.lm_head.weight.device
         self.optimiser = MasterAdamW(model, config, compute_dtype=dtype)
-        train = read_shard(shards, "train")
-        self.windows = TokenWindows(train.tokens_N, context_length=context_length, seed=seed)
         self.validation = read_shard(shards, "validation")
         self.token_bytes_V = torch.from_numpy(
             np.load(shards / "token_bytes.npy", allow_pickle=False)
         )
-        self.tokens_per_step = config.sequences_per_step * context_length
+        self.tokens_per_step = config.sequences_per_step * self.context_length
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """Take one optimiser step on the windows that belong to its number."""
@@ -136,57 +134,31 @@ def pretrain(
         config, vocab_size=padded_rows(vocabulary.vocab_size), context_length=context_length
     )
     model = new_decoder(shape, seed=seed, device=device)
+    tokens_N = read_shard(shards, "train").tokens_N
+    windows = TokenWindows(tokens_N, context_length=context_length, seed=seed)
     with Workers(0 if device.type == "cpu" else 1) as workers:
-        trainer = PretrainTrainer(
-            config,
-            model,
-            shards,
-            context_length=context_length,
-            seed=seed,
-            dtype=dtype,
-            workers=workers,
-        )
-        peak = _announce(config, shape, trainer, dtype)
-        settings = _calendar(config, shape, context_length, peak)
-        final = run_loop("base", trainer, settings, out)
-    write_export(
-        out,
-        model,
-        stop_ids=vocabulary.stop_ids,
-        eos_id=vocabulary.eos_id,
-        lineage_hash=lineage_hash,
-    )
-    vocabulary.save(out)
-    return _counts(config, shape, trainer, final["groups"], dtype) | {
-        "flops_per_token": settings.flops_per_token,
-        "peak_flops_per_s": round(peak.flops_per_s),
-        "best_flops_per_s": round(peak.best_flops_per_s),
-        "best_shape": list(peak.best_shape),
-    }
+        trainer = PretrainTrainer(config, model, shards, windows, dtype=dtype, workers=workers)
+        counts = train_next_token("base", trainer, out, dtype=dtype)
+    export(out, model, vocabulary, lineage_hash=lineage_hash)
+    return counts
 
 
-def _calendar(
-    config: PretrainConfig, shape: ModelConfig, context_length: int, peak: Peak
-) -> LoopSettings:
-    return LoopSettings(
+def train_next_token(
+    label: str, trainer: PretrainTrainer, out: Path, *, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Measure the peak, run the loop and return what the manifest tells of model and training."""
+    config, shape = trainer.config, trainer.model.config
+    peak = _announce(label, trainer, dtype)
+    settings = LoopSettings(
         num_steps=config.num_steps,
         log_every=config.log_every_steps,
         evaluate_every=config.evaluate_every_steps,
         checkpoint_every=config.checkpoint_every_steps,
         keep_checkpoints=config.keep_checkpoints,
-        flops_per_token=flops_per_token(shape, context_length),
+        flops_per_token=flops_per_token(shape, trainer.context_length),
         peak_flops_per_s=peak.flops_per_s,
     )
-
-
-def _counts(
-    config: PretrainConfig,
-    shape: ModelConfig,
-    trainer: PretrainTrainer,
-    validation: dict[str, Any],
-    dtype: torch.dtype,
-) -> dict[str, Any]:
-    """Return what the manifest tells of the model and its training."""
+    final = run_loop(label, trainer, settings, out)
     windows = config.num_steps * config.sequences_per_step
     return {
         "parameters": count_parameters(shape),
@@ -195,8 +167,24 @@ def _counts(
         "context_length": trainer.context_length,
         "epochs": round(windows / trainer.windows.num_windows, 3),
         "dtype": str(dtype).removeprefix("torch."),
-        "validation": validation,
+        "validation": final["groups"],
+        "flops_per_token": settings.flops_per_token,
+        "peak_flops_per_s": round(peak.flops_per_s),
+        "best_flops_per_s": round(peak.best_flops_per_s),
+        "best_shape": list(peak.best_shape),
     }
+
+
+def export(out: Path, model: Decoder | Scorer, tokenizer: Tokenizer, *, lineage_hash: str) -> None:
+    """Write a trained model's export directory, tokenizer files among them."""
+    write_export(
+        out,
+        model,
+        stop_ids=tokenizer.stop_ids,
+        eos_id=tokenizer.eos_id,
+        lineage_hash=lineage_hash,
+    )
+    tokenizer.save(out)
 
 
 def model_config(config: PretrainConfig, *, vocab_size: int, context_length: int) -> ModelConfig:
@@ -214,10 +202,9 @@ def model_config(config: PretrainConfig, *, vocab_size: int, context_length: int
     )
 
 
-def _announce(
-    config: PretrainConfig, shape: ModelConfig, trainer: PretrainTrainer, dtype: torch.dtype
-) -> Peak:
+def _announce(label: str, trainer: PretrainTrainer, dtype: torch.dtype) -> Peak:
     """Measure the peak and say what is about to be trained, on what, for how long."""
+    config, shape = trainer.config, trainer.model.config
     peak = measure_peak(
         shape,
         num_tokens=config.micro_sequences * trainer.context_length,
@@ -225,13 +212,13 @@ def _announce(
         workers=trainer.workers,
     )
     say(
-        f"base          {count_parameters(shape):,} parameters "
+        f"{label:<14}{count_parameters(shape):,} parameters "
         f"({count_non_embedding_parameters(shape):,} outside the embeddings), "
         f"{config.num_steps:,} steps of {trainer.tokens_per_step:,} tokens, "
         f"{str(dtype).removeprefix('torch.')} with float32 masters, {trainer.device}"
     )
     say(
-        f"base          matrix products reach {peak.flops_per_s / 1e12:.2f} TFLOP/s here "
+        f"{label:<14}matrix products reach {peak.flops_per_s / 1e12:.2f} TFLOP/s here "
         f"(best shape {peak.best_flops_per_s / 1e12:.2f})"
     )
     return peak

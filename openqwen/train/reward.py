@@ -24,11 +24,11 @@ from openqwen.core.workers import Workers
 from openqwen.data.preferences import Pair, pair_ids
 from openqwen.model.config import count_parameters
 from openqwen.model.formats.directory import read_checkpoint
-from openqwen.model.formats.export import write_export
 from openqwen.model.scorer import Scorer, scorer_from
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.loop import LoopSettings, run_loop
 from openqwen.train.optimiser import MasterAdamW
+from openqwen.train.pretrain import export
 from openqwen.train.reward_config import RewardConfig
 from openqwen.train.reward_losses import pairwise_loss
 from openqwen.train.schedule import learning_rate_at
@@ -254,14 +254,7 @@ def train_scorer(
             peak_flops_per_s=peak.flops_per_s,
         )
         final = run_loop(label, trainer, calendar, out)
-    write_export(
-        out,
-        scorer,
-        stop_ids=tokenizer.stop_ids,
-        eos_id=tokenizer.eos_id,
-        lineage_hash=lineage_hash,
-    )
-    tokenizer.save(out)
+    export(out, scorer, tokenizer, lineage_hash=lineage_hash)
     return {
         "parameters": count_parameters(scorer.config),
         "pairs": {split: len(rows) for split, rows in encoded.items()},

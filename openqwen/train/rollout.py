@@ -15,8 +15,9 @@ from torch import Tensor
 
 from openqwen.core.workers import Workers
 from openqwen.infer.batch import decode
-from openqwen.infer.sampling import draw_rows
+from openqwen.infer.sampling import allowed_rows, draw_rows
 from openqwen.model.decoder import Decoder
+from openqwen.tokenizer.tokenizer import Tokenizer
 
 CHUNK_ROWS = 32
 
@@ -36,6 +37,21 @@ class Rollouts:
     kept_mass: float
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """Which ids may be drawn, (V,) bool, which end a response, and which one a score is read at."""
+
+    allowed_V: Tensor
+    stop_ids: tuple[int, ...]
+    end_id: int
+
+
+def vocabulary_of(tokenizer: Tokenizer, vocab_size: int) -> Vocabulary:
+    """Return what sampling and scoring need of a tokenizer; `vocab_size` in rows of the model."""
+    allowed_V = allowed_rows(vocab_size, tokenizer)
+    return Vocabulary(allowed_V, tuple(tokenizer.stop_ids), tokenizer.im_end_id)
+
+
 def sample_responses(
     model: Decoder,
     prompts: Sequence[Sequence[int]],
@@ -44,8 +60,7 @@ def sample_responses(
     max_new_tokens: int,
     temperature: float,
     top_p: float,
-    stop_ids: Sequence[int],
-    allowed_V: Tensor,
+    vocabulary: Vocabulary,
     workers: Workers,
 ) -> Rollouts:
     """Sample one response a prompt.
@@ -57,13 +72,13 @@ def sample_responses(
         max_new_tokens: length that ends a response.
         temperature: above 0.
         top_p: mass of the likeliest tokens that are drawn from.
-        stop_ids: tokens that end a response.
-        allowed_V: rows of the vocabulary that may be drawn, bool.
+        vocabulary: what may be drawn and what ends a response.
         workers: each works on a chunk of rows.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     chunks = [order[i : i + CHUNK_ROWS] for i in range(0, len(order), CHUNK_ROWS)]
-    bias_V = torch.zeros(len(allowed_V)).masked_fill_(~allowed_V, -torch.inf)
+    bias_V = torch.zeros(len(vocabulary.allowed_V))
+    bias_V.masked_fill_(~vocabulary.allowed_V, -torch.inf)
 
     def sample(chunk: list[int]) -> tuple[list[list[int]], int]:
         generators = [torch.Generator().manual_seed(seeds[i]) for i in chunk]
@@ -83,7 +98,7 @@ def sample_responses(
             found: list[int | None] = []
             for row, token in zip(running, tokens, strict=True):
                 replies[row].append(token)
-                ends = token in stop_ids or len(replies[row]) >= max_new_tokens
+                ends = token in vocabulary.stop_ids or len(replies[row]) >= max_new_tokens
                 found.append(None if ends else token)
             return found
 
@@ -96,5 +111,5 @@ def sample_responses(
         kept += kept_here
         for i, reply in zip(chunk, replies, strict=True):
             responses[i] = reply
-    ended = [reply[-1] in stop_ids for reply in responses]
+    ended = [reply[-1] in vocabulary.stop_ids for reply in responses]
     return Rollouts(responses, ended, kept / sum(map(len, responses)))

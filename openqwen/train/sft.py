@@ -26,12 +26,12 @@ from openqwen.model.config import count_parameters
 from openqwen.model.decoder import Decoder
 from openqwen.model.formats.adapter import write_adapter
 from openqwen.model.formats.directory import read_checkpoint
-from openqwen.model.formats.export import write_export
 from openqwen.model.layers import Dropout
 from openqwen.model.likelihood import IGNORED
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.loop import LoopSettings, run_loop
 from openqwen.train.optimiser import MasterAdamW
+from openqwen.train.pretrain import export
 from openqwen.train.schedule import learning_rate_at
 from openqwen.train.sft_config import SFTConfig
 from openqwen.train.step import next_token_loss, optimise
@@ -250,15 +250,9 @@ def fine_tune(
         final = run_loop(label, trainer, calendar, out)
     if config.lora.rank:
         write_adapter(out, model, base=body, alpha=config.lora.alpha)
+        tokenizer.save(out)
     else:
-        write_export(
-            out,
-            model,
-            stop_ids=tokenizer.stop_ids,
-            eos_id=tokenizer.eos_id,
-            lineage_hash=lineage_hash,
-        )
-    tokenizer.save(out)
+        export(out, model, tokenizer, lineage_hash=lineage_hash)
     return _counts(trainer, dtype) | {
         "before": before,
         "validation": final["groups"],

@@ -2,7 +2,7 @@
 
     write_adapter(out, model, base=Path("runs/tiny/base"), alpha=32.0)
     adapter = read_adapter(Path("my-adapter"))
-    model = adapter.load_merged(dtype=torch.bfloat16)
+    model = adapter.load_model(dtype=torch.bfloat16)
 
 A packed matrix (q | k | v, gate | up) has one A and B: published, A stands beside each part and B
 is cut into the parts' rows. Read back, each part's product is added to its own rows, so foreign
@@ -84,7 +84,7 @@ class Adapter:
     factors: dict[str, tuple[Tensor, Tensor]]  # published module -> A (rank, in), B (out, rank)
 
     @torch.no_grad()
-    def load_merged(
+    def load_model(
         self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Decoder:
         """Return the base with every product folded in, worked out in float32, then cast."""

@@ -1,0 +1,78 @@
+"""`openqwen eval`: measure models; today the reward suite of Table 4."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+NAME = "eval"
+HELP = "measure models on a suite (reward: accuracy on preference pairs, Table 4)"
+EXAMPLE = "openqwen eval runs/tiny/reward --suite reward --data helpful.jsonl harmless.jsonl"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="reward model directories")
+    parser.add_argument("--suite", required=True, choices=("reward",), help="what is measured")
+    parser.add_argument(
+        "--data", nargs="+", required=True, metavar="FILE", help="preference pairs, a set a file"
+    )
+    parser.add_argument("--max-tokens", type=int, default=2048, help="of a conversation (2048)")
+    parser.add_argument("--out", help="file to write the numbers to, JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure each model on each file and print a table beside the report's."""
+    from openqwen.core.errors import UserError
+    from openqwen.core.files import write_json
+    from openqwen.core.log import say
+    from openqwen.data.origin import SetAside
+    from openqwen.data.preferences import read_pairs
+    from openqwen.eval.reward_suite import evaluate_pairs
+
+    set_aside = SetAside()
+    pairs = list(read_pairs([Path(name) for name in args.data], set_aside=set_aside))
+    if set_aside.counts:
+        say(set_aside.summary())
+    if not pairs:
+        raise UserError(f"{', '.join(args.data)}: no preference pair in them")
+    tables = {
+        model: evaluate_pairs(Path(model), pairs, max_tokens=args.max_tokens)
+        for model in args.models
+    }
+    for line in _lines(tables):
+        print(line)
+    if args.out:
+        write_json(Path(args.out), tables)
+    return 0
+
+
+def _lines(tables: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """Return a Markdown table: a row a model, a column a set; then the control and the report's."""
+    from openqwen.report.reported import reported
+
+    sets = list(next(iter(tables.values())))
+    rows = [
+        ["accuracy, % (95 % interval)", *(f"{s}, n = {_first(tables, s)['n']:,}" for s in sets)]
+    ]
+    for model, table in tables.items():
+        cells = []
+        for name in sets:
+            low, high = table[name]["interval"]
+            cells.append(
+                f"{100 * table[name]['accuracy']:.1f} ({100 * low:.1f} – {100 * high:.1f})"
+            )
+        rows.append([model, *cells])
+    longer = [f"{100 * _first(tables, name)['longer_wins']:.1f}" for name in sets]
+    rows.append(["control: the longer answer wins", *longer])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---" * len(rows[0]) + "|")
+    theirs = reported()["table4_reward"]
+    shown = ("Helpful-base", "Helpful-online", "Summarize", "SHP", "PRM800K")
+    for name, values in theirs["rows"].items():
+        known = dict(zip(theirs["columns"], values, strict=True))
+        lines.append(f"the report's {name}: " + ", ".join(f"{s} {known[s]}" for s in shown))
+    return lines
+
+
+def _first(tables: dict[str, dict[str, dict[str, Any]]], name: str) -> dict[str, Any]:
+    return next(iter(tables.values()))[name]

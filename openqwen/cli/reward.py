@@ -1,0 +1,33 @@
+"""`openqwen reward`: train a reward model on one's own preference pairs."""
+
+import argparse
+from pathlib import Path
+
+from openqwen.cli.recipe_arguments import (
+    add_paths,
+    add_tuning_arguments,
+    model_directory,
+    run_stage,
+)
+from openqwen.core.errors import UserError
+
+NAME = "reward"
+HELP = "train a reward model on preference pairs, from a language or a preference model"
+EXAMPLE = "openqwen reward runs/tiny/preference --data pairs.jsonl --out my-reward --recipe tiny"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_tuning_arguments(parser)
+    parser.add_argument(
+        "--data", nargs="+", required=True, metavar="FILE", help="pairs: JSON, JSONL or Parquet"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the reward stage on the user's files alone."""
+    if not args.out:
+        raise UserError("--out is missing: name a directory to write the model to")
+    add_paths(args, "reward", args.data)
+    run_stage("reward", args, {"base": model_directory(args.model)}, Path(args.out))
+    return 0

@@ -1,0 +1,81 @@
+"""`openqwen sft`: fine-tune a model directory on one's own conversations."""
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+from openqwen.cli.recipe_arguments import (
+    add_paths,
+    add_tuning_arguments,
+    model_directory,
+    run_stage,
+)
+from openqwen.core.errors import UserError
+
+NAME = "sft"
+HELP = "fine-tune a model on conversations (OpenAI, ShareGPT or Alpaca form; JSONL or Parquet)"
+EXAMPLE = """\
+openqwen sft runs/tiny/base --data mine.jsonl --show-masks
+openqwen sft runs/tiny/base --data mine.jsonl --out my-chat --recipe tiny
+openqwen sft runs/tiny/base --data mine.jsonl --lora --out my-adapter"""
+LEARNT, PLAIN = "\x1b[7m", "\x1b[0m"
+SHOWN = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_tuning_arguments(parser)
+    parser.add_argument(
+        "--data", nargs="+", required=True, metavar="FILE", help="your conversations, or folders"
+    )
+    parser.add_argument(
+        "--lora",
+        action="store_true",
+        help="train adapters (recipe finetune-lora); merge them after",
+    )
+    parser.add_argument(
+        "--show-masks",
+        action="store_true",
+        help=f"print the first {SHOWN} conversations with the learnt tokens marked, and train not",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show masks, or run the chat stage on the user's files alone."""
+    base = model_directory(args.model)
+    if args.show_masks:
+        _show_masks(base, args.data)
+        return 0
+    if not args.out:
+        raise UserError("--out is missing: name a directory to write the model to")
+    if args.lora:
+        if args.recipe == "finetune":
+            args.recipe = "finetune-lora"
+        else:
+            args.assignments.insert(0, "chat.lora.rank=16")
+    add_paths(args, "chat", args.data)
+    run_stage("chat", args, {"base": base}, Path(args.out))
+    return 0
+
+
+def _show_masks(base: Path, files: list[str]) -> None:
+    """Print conversations as they are rendered; what is learnt is inverse, or in ⟦…⟧ in a pipe."""
+    import sys
+
+    from openqwen.data.conversations import marked, read_conversations
+    from openqwen.data.origin import SetAside
+    from openqwen.tokenizer.template import DEFAULT_SYSTEM
+    from openqwen.tokenizer.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.from_file(base)
+    set_aside = SetAside()
+    begin, end = (LEARNT, PLAIN) if sys.stdout.isatty() else ("⟦", "⟧")
+    conversations = read_conversations([Path(name) for name in files], set_aside=set_aside)
+    for conversation in islice(conversations, SHOWN):
+        pieces = marked(conversation.messages, tokenizer, default_system=DEFAULT_SYSTEM)
+        learnt = sum(len(tokenizer.encode(text)) for text, is_learnt in pieces if is_learnt)
+        print(f"── {conversation.id}: about {learnt} learnt tokens, marked {begin}so{end}")
+        print("".join(f"{begin}{text}{end}" if marks else text for text, marks in pieces))
+    list(conversations)  # the rest is read for its bad rows
+    if set_aside.counts:
+        print(set_aside.summary())

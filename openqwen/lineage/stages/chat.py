@@ -1,0 +1,75 @@
+"""The chat stage: supervised fine-tuning on conversations (§3.1)."""
+
+from typing import Any
+
+from openqwen.core.errors import UserError
+from openqwen.core.files import write_json
+from openqwen.data.conversations import Conversation, conversations_of, count_by_source, marked
+from openqwen.data.origin import SetAside
+from openqwen.lineage.stage import StageWork
+from openqwen.lineage.stages import tuning
+from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.sft import fine_tune
+from openqwen.train.sft_config import SFTConfig
+
+NUM_MASKS = 3
+MASK_CHARS = 1200
+
+
+def run(work: StageWork) -> dict[str, Any]:
+    """Fine-tune on the run's conversations and the user's own; show masks and replies."""
+    config = work.config
+    assert isinstance(config, SFTConfig)
+    set_aside = SetAside()
+    conversations = tuning.own_conversations(config, set_aside, seed=work.seed, label="chat")
+    if "documents" in work.inputs:
+        conversations += conversations_of(work.inputs["documents"])
+    if not any(c.split == "train" for c in conversations):
+        raise UserError(
+            "chat: there is no conversation to learn from; give files with --data, or sources of "
+            f"conversations ({set_aside.summary() or 'nothing was set aside'})"
+        )
+    tokenizer = Tokenizer.from_file(work.inputs["base"])
+    lineage_hash = work.lineage_hash("chat")
+    counts = fine_tune(
+        "chat",
+        config,
+        work.inputs["base"],
+        [(tuning.encode_split(conversations, tokenizer, config, "train"), 1.0)],
+        tuning.held_out_groups(conversations, tokenizer, config),
+        work.out,
+        seed=work.seed,
+        lineage_hash=lineage_hash,
+    )
+    counts |= {
+        "lineage_hash": lineage_hash,
+        "conversations": count_by_source(conversations),
+        "set_aside": set_aside.counts,
+    }
+    write_json(work.out / "set_aside.json", set_aside.as_json())
+    write_json(work.out / "masks.json", _masks(conversations, tokenizer, config))
+    tuning.write_card(
+        work,
+        counts,
+        name="chat",
+        about="A chat model: the base, fine-tuned by openqwen on conversations in ChatML (§3.1).",
+    )
+    split = "validation" if any(c.split == "validation" for c in conversations) else "train"
+    questions = tuning.first_questions(conversations, split=split, per_source=2)
+    tuning.write_samples(work.out, work.inputs["base"], questions, seed=work.seed, label="chat")
+    return counts
+
+
+def _masks(
+    conversations: list[Conversation], tokenizer: Tokenizer, config: SFTConfig
+) -> list[list[dict[str, Any]]]:
+    """Return a few short conversations in pieces, for showing what is learnt."""
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for conversation in conversations:
+        pieces = marked(
+            conversation.messages, tokenizer, default_system=config.default_system or None
+        )
+        is_short = sum(len(text) for text, _ in pieces) <= MASK_CHARS
+        if is_short and conversation.source not in shown:
+            shown[conversation.source] = [{"text": t, "learnt": learnt} for t, learnt in pieces]
+    return list(shown.values())[-NUM_MASKS:]

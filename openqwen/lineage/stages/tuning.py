@@ -1,0 +1,148 @@
+"""What the fine-tuning stages share: conversations, replies before and after, the model card."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from openqwen.core.config import Config, to_plain
+from openqwen.core.documents import Message
+from openqwen.core.files import read_json, write_json
+from openqwen.core.log import say
+from openqwen.data.conversations import Conversation, read_conversations
+from openqwen.data.origin import SetAside
+from openqwen.data.packing import Encoded, encode_conversations
+from openqwen.infer.load import load
+from openqwen.lineage.stage import StageWork
+from openqwen.model.formats.card import write_model_card
+from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.sft_config import SFTConfig
+
+SAMPLE_TOKENS = 64
+NUM_SAMPLES = 8
+
+
+def own_conversations(
+    config: SFTConfig, set_aside: SetAside, *, seed: int, label: str
+) -> list[Conversation]:
+    """Return the conversations of the user's own files and say what was set aside."""
+    found = list(
+        read_conversations(
+            [Path(path).expanduser() for path in config.paths],
+            set_aside=set_aside,
+            seed=seed,
+            validation_share=config.validation_share,
+        )
+    )
+    if set_aside.counts:
+        say(f"{label:<14}{set_aside.summary()}")
+    return found
+
+
+def encode_split(
+    conversations: Iterable[Conversation], tokenizer: Tokenizer, config: SFTConfig, split: str
+) -> Encoded:
+    """Return the conversations of one split as ids and masks."""
+    return encode_conversations(
+        (c for c in conversations if c.split == split),
+        tokenizer,
+        max_tokens=config.context_length,
+        default_system=config.default_system or None,
+    )
+
+
+def held_out_groups(
+    conversations: Iterable[Conversation], tokenizer: Tokenizer, config: SFTConfig
+) -> dict[str, Encoded]:
+    """Return the held-out conversations of each source, encoded; empty ones are left out."""
+    groups: dict[str, list[Conversation]] = defaultdict(list)
+    for conversation in conversations:
+        if conversation.split == "validation":
+            groups[conversation.source].append(conversation)
+    encoded = {
+        name: encode_split(members, tokenizer, config, "validation")
+        for name, members in sorted(groups.items())
+    }
+    return {name: one for name, one in encoded.items() if len(one)}
+
+
+def first_questions(
+    conversations: Iterable[Conversation], *, split: str, per_source: int
+) -> list[tuple[str, list[Message]]]:
+    """Return source and messages up to the first question of a few conversations a source."""
+    counts: dict[str, int] = defaultdict(int)
+    found = []
+    for conversation in conversations:
+        if conversation.split != split or counts[conversation.source] >= per_source:
+            continue
+        counts[conversation.source] += 1
+        found.append((conversation.source, question_of(conversation)))
+    return found
+
+
+def question_of(conversation: Conversation) -> list[Message]:
+    """Return the messages up to the first answer."""
+    roles = [message["role"] for message in conversation.messages]
+    return list(conversation.messages[: roles.index("assistant")])
+
+
+def write_samples(
+    out: Path,
+    before: Path,
+    questions: Sequence[tuple[str, list[Message]]],
+    *,
+    seed: int,
+    label: str,
+) -> None:
+    """Write samples.json: what the model answered before and what it answers now."""
+    prompts = [messages for _, messages in questions][:NUM_SAMPLES]
+    replies = []
+    for directory in (before, out):
+        lm = load(directory)
+        results = lm.generate(
+            prompts, max_new_tokens=SAMPLE_TOKENS, temperature=0.7, top_p=0.9, seed=seed
+        )
+        replies.append([result.text for result in results])
+    rows = [
+        {"group": group, "prompt": messages[-1]["content"], "before": old, "text": new}
+        for (group, messages), old, new in zip(questions, *replies, strict=False)
+    ]
+    write_json(out / "samples.json", rows)
+    for row in rows[:2]:
+        shown = " ".join(row["text"].split())[:100]
+        say(f"{label:<14}{' '.join(row['prompt'].split())[:60]} → {shown}")
+
+
+def write_card(work: StageWork, counts: dict[str, Any], *, name: str, about: str) -> None:
+    """Write the model card of a fine-tuned model."""
+    write_model_card(
+        work.out,
+        {
+            "name": f"{work.recipe} {name}",
+            "about": about,
+            "lineage": {
+                "hash": counts["lineage_hash"],
+                "recipe": work.recipe,
+                "seed": work.seed,
+                "made_from": ", ".join(work.inputs),
+            },
+            "data_licences": licences(work),
+            "validation": counts.get("validation", {}),
+            "settings": plain_settings(work.config),
+        },
+    )
+
+
+def licences(work: StageWork) -> list[str]:
+    """Return source: licence of the run's sources, found beside this stage."""
+    path = work.out.parent / "sources" / "sources.json"
+    if not path.is_file():
+        return ["those of the files it was trained on"]
+    facts = read_json(path)
+    rows = facts["sources"] | facts.get("preferences", {})
+    return [f"{name}: {row['licence']}" for name, row in rows.items()]
+
+
+def plain_settings(config: Config) -> dict[str, Any]:
+    """Return settings as JSON types."""
+    return to_plain(config)
