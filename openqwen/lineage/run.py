@@ -54,8 +54,14 @@ def remake_report(out: Path) -> bool:
 
 def say_results(out: Path) -> None:
     """Say where the report is and what the model wrote, as far as the run has got."""
+    turn = out / "chat-rlhf" / "samples.json"
     samples = out / "base" / "samples.json"
-    if samples.is_file():
+    if turn.is_file():
+        row = read_json(turn)[0]
+        say(f"you:         {' '.join(row['prompt'].split())}")
+        say(f"the model:   {' '.join(row['text'].split())}")
+        say(f"talk to it:  openqwen chat {out / 'chat-rlhf'}")
+    elif samples.is_file():
         for row in read_json(samples):
             say(f"the model continues {row['prompt']!r}: {' '.join(row['text'].split())}")
         say(f"talk to it:  openqwen chat {out / 'base'}")

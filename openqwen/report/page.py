@@ -21,8 +21,14 @@ from openqwen.report.markdown_page import PLOTS_NAME, render_markdown
 from openqwen.report.run_facts import RunFacts, StageFacts, read_run
 from openqwen.report.sections import (
     base,
+    chat,
+    chat_rlhf,
+    code,
+    code_chat,
     documents,
     longcontext,
+    math_chat,
+    scorers,
     shards,
     sources,
     tokenizer,
@@ -42,6 +48,13 @@ SECTIONS: dict[str, tuple[Headline, Blocks]] = {
     "shards": (shards.headline, shards.blocks),
     "base": (base.headline, base.blocks),
     "longcontext": (longcontext.headline, longcontext.blocks),
+    "chat": (chat.headline, chat.blocks),
+    "preference": (scorers.headline, scorers.preference_blocks),
+    "reward": (scorers.headline, scorers.reward_blocks),
+    "chat-rlhf": (chat_rlhf.headline, chat_rlhf.blocks),
+    "code": (code.headline, code.blocks),
+    "code-chat": (code_chat.headline, code_chat.blocks),
+    "math-chat": (math_chat.headline, math_chat.blocks),
 }
 
 

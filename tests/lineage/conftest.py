@@ -114,6 +114,7 @@ extends = "tiny"
 [sources]
 paths = [{paths}]
 benchmarks = []
+preferences = []
 licence = "PSF-2.0"
 [documents]
 skip = ["rules"]
@@ -140,6 +141,74 @@ num_attention_heads = 2
 length_multiples = [0.5, 1, 2, 4]
 num_documents = 3
 passkey_trials = 1
+[chat]
+context_length = 192
+num_steps = 8
+sequences_per_step = 2
+micro_sequences = 1
+warmup_steps = 1
+learning_rate = 1e-3
+log_every_steps = 2
+evaluate_every_steps = 4
+checkpoint_every_steps = 2
+[preference]
+num_comparisons = 40
+max_tokens = 160
+pairs_per_step = 8
+learning_rate = 1e-3
+log_every_steps = 1
+evaluate_every_steps = 4
+checkpoint_every_steps = 1
+[reward]
+paths = [{pairs}]
+validation_share = 0.3
+max_tokens = 160
+pairs_per_step = 4
+log_every_steps = 1
+evaluate_every_steps = 4
+checkpoint_every_steps = 1
+[chat_rlhf]
+num_steps = 6
+value_warmup_steps = 2
+queries_per_step = 4
+max_prompt_tokens = 160
+max_new_tokens = 12
+micro_responses = 2
+learning_rate = 1e-3
+value_learning_rate = 1e-3
+evaluation_prompts = 4
+evaluate_every_steps = 3
+checkpoint_every_steps = 1
+[code]
+num_steps = 4
+sequences_per_step = 2
+micro_sequences = 1
+learning_rate = 1e-3
+log_every_steps = 1
+evaluate_every_steps = 2
+evaluation_tokens = 256
+checkpoint_every_steps = 1
+[code_chat]
+context_length = 384
+num_steps = 4
+sequences_per_step = 2
+micro_sequences = 1
+learning_rate = 1e-3
+log_every_steps = 1
+evaluate_every_steps = 2
+checkpoint_every_steps = 1
+evaluation_tasks = 2
+[math_chat]
+context_length = 128
+num_problems = 120
+evaluation_problems = 4
+num_steps = 4
+sequences_per_step = 2
+micro_sequences = 1
+learning_rate = 1e-3
+log_every_steps = 1
+evaluate_every_steps = 2
+checkpoint_every_steps = 1
 """
 
 
@@ -155,7 +224,7 @@ def corpus(tmp_path_factory):
         source = inspect.getsource(__import__(name))
         (folder / f"{name}.py").write_text(source, encoding="utf-8")
     with (folder / "chats.jsonl").open("w", encoding="utf-8") as file:
-        for name in MODULES[:20]:
+        for name in MODULES[:60]:
             question = {"role": "user", "content": f"What is the module {name} for?"}
             text = (inspect.getdoc(__import__(name)) or name).splitlines()[0]
             answer = {"role": "assistant", "content": text}
@@ -164,8 +233,21 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_recipe(corpus, tmp_path_factory):
+def pairs(tmp_path_factory):
+    """A file of preference pairs: what a module is for, against a shrug."""
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for name in MODULES[:40]:
+            text = (inspect.getdoc(__import__(name)) or name).splitlines()[0]
+            row = {"prompt": f"Tell me about {name}.", "chosen": text, "rejected": "No idea."}
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_recipe(corpus, pairs, tmp_path_factory):
     """The path of a recipe file that trains on the corpus in seconds."""
     path = tmp_path_factory.mktemp("recipe") / "small.toml"
-    path.write_text(RECIPE.format(paths=json.dumps(str(corpus))), encoding="utf-8")
+    text = RECIPE.format(paths=json.dumps(str(corpus)), pairs=json.dumps(str(pairs)))
+    path.write_text(text, encoding="utf-8")
     return path
