@@ -53,7 +53,16 @@ class Workers:
         torch.set_num_threads(self._threads_before)
 
     def map(self, function: Callable[..., Result], *items: Iterable[Any]) -> Iterator[Result]:
-        """Yield `function` of each item (of one item of each iterable), in the items' order."""
+        """Yield `function` of each item (of one item of each iterable), in the items' order.
+
+        Gradients are recorded in the threads if they are here: torch decides that thread by thread.
+        """
         if self._pool is None:
             return map(function, *items)
-        return self._pool.map(function, *items)
+        records = torch.is_grad_enabled()
+
+        def call(*item: Any) -> Result:
+            with torch.set_grad_enabled(records):
+                return function(*item)
+
+        return self._pool.map(call, *items)

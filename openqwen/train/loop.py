@@ -18,10 +18,8 @@ from torch import Tensor
 
 from openqwen.core.errors import UserError
 from openqwen.core.log import MetricStream, Progress, read_metrics, say
-from openqwen.core.manifest import SCRATCH_NAME
+from openqwen.core.manifest import METRICS_NAME, SCRATCH_NAME
 from openqwen.train.checkpoint import load_newest, save_checkpoint
-
-METRICS_NAME = "metrics.jsonl"
 
 
 class Trainer(Protocol):

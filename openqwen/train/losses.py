@@ -16,6 +16,8 @@ from torch import Tensor
 
 from openqwen.model.likelihood import IGNORED, logit_chunks
 
+BUFFER_BYTES = 32 << 20  # of logits' gradients that wait for one product with the hidden states
+
 TokenLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 
 
@@ -54,6 +56,41 @@ def linear_token_loss(
     return apply(hidden_ND, weight_VD, targets_N, loss_of)
 
 
+class _WeightGradient:
+    """The sum over rows of (logits' gradient)ᵀ · hidden state, in float32.
+
+    Rows wait in a buffer until one product takes many of them: of a large vocabulary, adding to the
+    sum after each chunk would move more memory than all else.
+    """
+
+    def __init__(self, hidden_ND: Tensor, weight_VD: Tensor) -> None:
+        """Prepare for the rows of `hidden_ND`, which come in order."""
+        V = len(weight_VD)
+        rows = max(1, BUFFER_BYTES // (weight_VD.element_size() * V))
+        self.hidden_ND = hidden_ND
+        self.sum_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
+        self.waiting_NV = hidden_ND.new_empty(min(rows, len(hidden_ND)), V)
+        self.start = self.end = 0  # rows that wait
+
+    def add(self, grad_logits_NV: Tensor, rows: slice) -> Tensor:
+        """Take the next rows' gradients, float32; return them in the hidden states' type."""
+        if rows.stop - self.start > len(self.waiting_NV):
+            self._flush()
+        self.end = rows.stop
+        place = self.waiting_NV[rows.start - self.start : rows.stop - self.start]
+        return place.copy_(grad_logits_NV)
+
+    def total(self) -> Tensor:
+        """Return the sum over all rows, (V, D)."""
+        self._flush()
+        return self.sum_VD
+
+    def _flush(self) -> None:
+        waiting_NV = self.waiting_NV[: self.end - self.start]
+        self.sum_VD += waiting_NV.T @ self.hidden_ND[self.start : self.end]
+        self.start = self.end
+
+
 class _LinearTokenLoss(torch.autograd.Function):
     """Loss and both gradients in one pass over the rows; the slopes scale the logits' gradient."""
 
@@ -64,7 +101,7 @@ class _LinearTokenLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         log_probs_N = torch.empty(len(targets_N), device=hidden_ND.device)
         grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
+        to_weight = _WeightGradient(hidden_ND, weight_VD)
         for rows in logit_chunks(len(targets_N), len(weight_VD)):
             logits_NV = (hidden_ND[rows] @ weight_VD.T).float()
             targets_N1 = targets_N[rows][:, None]
@@ -77,10 +114,9 @@ class _LinearTokenLoss(torch.autograd.Function):
             minus_one = logits_NV.new_full((1, 1), -1.0).expand_as(targets_N1)
             logits_NV.scatter_add_(1, targets_N1, minus_one)
             logits_NV.mul_(-slope_N[:, None])
-            grad_logits_NV = logits_NV.to(hidden_ND.dtype)
+            grad_logits_NV = to_weight.add(logits_NV, rows)
             torch.mm(grad_logits_NV, weight_VD, out=grad_hidden_ND[rows])
-            grad_weight_VD += grad_logits_NV.T @ hidden_ND[rows]
-        ctx.save_for_backward(grad_hidden_ND, grad_weight_VD.to(weight_VD.dtype))
+        ctx.save_for_backward(grad_hidden_ND, to_weight.total().to(weight_VD.dtype))
         ctx.mark_non_differentiable(log_probs_N)
         return total, log_probs_N
 
@@ -98,7 +134,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
+        to_weight = _WeightGradient(hidden_ND, weight_VD)
         for rows in logit_chunks(len(targets_N), len(weight_VD)):
             logits_NV = (hidden_ND[rows] @ weight_VD.T).float()
             targets = targets_N[rows].clamp_min(0)[:, None]
@@ -110,10 +146,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits_NV.scatter_add_(1, targets, logits_NV.new_full((1, 1), -1.0).expand_as(targets))
             if not valid_N1.all():
                 logits_NV.mul_(valid_N1)
-            grad_logits_NV = logits_NV.to(hidden_ND.dtype)
+            grad_logits_NV = to_weight.add(logits_NV, rows)
             torch.mm(grad_logits_NV, weight_VD, out=grad_hidden_ND[rows])
-            grad_weight_VD += grad_logits_NV.T @ hidden_ND[rows]
-        ctx.save_for_backward(grad_hidden_ND, grad_weight_VD.to(weight_VD.dtype))
+        ctx.save_for_backward(grad_hidden_ND, to_weight.total().to(weight_VD.dtype))
         return total
 
     @staticmethod

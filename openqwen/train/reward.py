@@ -219,11 +219,7 @@ def train_scorer(
     dtype = pick_dtype(config.dtype, device)
     set_determinism(seed)
     tokenizer = Tokenizer.from_file(body)
-    encoded: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
-    for pair in pairs:
-        ids = pair_ids(pair, tokenizer, config.max_tokens)
-        if ids[0] != ids[1]:  # cut to the same beginning, a pair says nothing
-            encoded[pair.split].append(EncodedPair(pair.source, *ids))
+    encoded = encode_pairs(pairs, tokenizer, config.max_tokens)
     if not encoded["train"]:
         raise UserError(f"{label}: there is no preference pair to train on")
     scorer = load_scorer_body(body, seed=seed, device=device).train()
@@ -237,38 +233,65 @@ def train_scorer(
             dtype=dtype,
             workers=workers,
         )
-        say(
-            f"{label:<14}{len(encoded['train']):,} pairs, {len(encoded['validation']):,} held out, "
-            f"{trainer.num_steps:,} steps of {config.pairs_per_step} pairs, about "
-            f"{trainer.tokens_per_step:,} tokens each, {str(dtype).removeprefix('torch.')}"
-        )
-        peak = measure_peak(scorer.config, num_tokens=2048, dtype=dtype, workers=workers)
+        _announce(label, trainer, dtype)
+        calendar = _calendar(trainer, dtype)
         before = trainer.evaluate()
-        calendar = LoopSettings(
-            num_steps=trainer.num_steps,
-            log_every=config.log_every_steps,
-            evaluate_every=config.evaluate_every_steps,
-            checkpoint_every=config.checkpoint_every_steps,
-            keep_checkpoints=config.keep_checkpoints,
-            flops_per_token=flops_per_token(scorer.config, config.max_tokens),
-            peak_flops_per_s=peak.flops_per_s,
-        )
         final = run_loop(label, trainer, calendar, out)
     export(out, scorer, tokenizer, lineage_hash=lineage_hash)
+    return _counts(trainer, dtype) | {
+        "before": before,
+        "validation": {k: v for k, v in final.items() if k not in ("kind", "step")},
+        "flops_per_token": calendar.flops_per_token,
+        "peak_flops_per_s": round(calendar.peak_flops_per_s),
+    }
+
+
+def _counts(trainer: RewardTrainer, dtype: torch.dtype) -> dict[str, Any]:
     return {
-        "parameters": count_parameters(scorer.config),
-        "pairs": {split: len(rows) for split, rows in encoded.items()},
+        "parameters": count_parameters(trainer.scorer.config),
+        "pairs": {"train": len(trainer.train), "validation": len(trainer.validation)},
         "steps": trainer.num_steps,
         "tokens": trainer.num_steps * trainer.tokens_per_step,
         "epochs": round(trainer.num_steps / trainer.steps_per_epoch, 2),
         "padding_share": round(_padding(trainer), 4),
-        "max_tokens": config.max_tokens,
+        "max_tokens": trainer.config.max_tokens,
         "dtype": str(dtype).removeprefix("torch."),
-        "before": before,
-        "validation": {k: v for k, v in final.items() if k not in ("kind", "step")},
-        "flops_per_token": calendar.flops_per_token,
-        "peak_flops_per_s": round(peak.flops_per_s),
     }
+
+
+def _announce(label: str, trainer: RewardTrainer, dtype: torch.dtype) -> None:
+    say(
+        f"{label:<14}{len(trainer.train):,} pairs, {len(trainer.validation):,} held out, "
+        f"{trainer.num_steps:,} steps of {trainer.config.pairs_per_step} pairs, about "
+        f"{trainer.tokens_per_step:,} tokens each, {str(dtype).removeprefix('torch.')}"
+    )
+
+
+def encode_pairs(
+    pairs: Sequence[Pair], tokenizer: Tokenizer, max_tokens: int
+) -> dict[str, list[EncodedPair]]:
+    """Return split -> pairs as ids; pairs that the cut makes equal say nothing and are left out."""
+    encoded: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
+    for pair in pairs:
+        chosen, rejected = pair_ids(pair, tokenizer, max_tokens)
+        if chosen != rejected:
+            encoded[pair.split].append(EncodedPair(pair.source, chosen, rejected))
+    return encoded
+
+
+def _calendar(trainer: RewardTrainer, dtype: torch.dtype) -> LoopSettings:
+    """Measure the peak and return when things happen."""
+    config, shape = trainer.config, trainer.scorer.config
+    peak = measure_peak(shape, num_tokens=2048, dtype=dtype, workers=trainer.workers)
+    return LoopSettings(
+        num_steps=trainer.num_steps,
+        log_every=config.log_every_steps,
+        evaluate_every=config.evaluate_every_steps,
+        checkpoint_every=config.checkpoint_every_steps,
+        keep_checkpoints=config.keep_checkpoints,
+        flops_per_token=flops_per_token(shape, config.max_tokens, has_vocabulary=False),
+        peak_flops_per_s=peak.flops_per_s,
+    )
 
 
 def load_scorer_body(body: Path, *, seed: int, device: torch.device) -> Scorer:

@@ -43,23 +43,17 @@ def reinforce(
     lineage_hash: str,
     reward_function: RewardFunction | None = None,
 ) -> dict[str, Any]:
-    """Run PPO and leave the policy's export in `out` and the value model's in `out/value`.
+    """Run PPO; leave the policy's export in `out`, the value model's in `out/value`, return counts.
 
     Args:
         label: the stage's name, opens each line.
-        config: the settings.
+        config: the settings; `seed` is of all draws, `lineage_hash` the stage's identity.
         policy: the SFT model's directory, also the reference.
         reward: the reward model's directory; the value model starts from it.
-        queries: conversations that wait for an answer.
-        held_out: those that only `evaluate` answers.
+        queries: conversations that wait for an answer; only `evaluate` answers `held_out`.
         out: the stage's directory.
         shards: pretraining text for the pretraining-gradient term; None where it is off.
-        seed: of all draws.
-        lineage_hash: identity of this stage.
-        reward_function: scores in the reward model's place; the value model still starts from it.
-
-    Returns:
-        Counts for the manifest.
+        reward_function: scores in the reward model's place.
 
     Raises:
         UserError: if no query is short enough, or the pretraining term has no text.
@@ -68,60 +62,90 @@ def reinforce(
     dtype = pick_dtype(config.dtype, device)
     set_determinism(seed)
     tokenizer = Tokenizer.from_file(policy)
-    if config.pretraining_coefficient and shards is None:
-        raise UserError(
-            f"{label}: the pretraining-gradient term needs token shards; give them, or set "
-            "chat_rlhf.pretraining_coefficient=0"
-        )
-    prompts = encode_queries(queries, tokenizer, config.max_prompt_tokens)
-    held = encode_queries(held_out, tokenizer, config.max_prompt_tokens)
-    held = held[: config.evaluation_prompts]
+    windows = _pretraining_text(label, config, shards, seed=seed)
+    prompts, held = (
+        encode_queries(some, tokenizer, config.max_prompt_tokens) for some in (queries, held_out)
+    )
     if not prompts:
         raise UserError(
             f"{label}: none of {len(queries)} queries has at most chat_rlhf.max_prompt_tokens = "
             f"{config.max_prompt_tokens} tokens"
         )
-    checkpoint = read_checkpoint(policy)
-    models = Models(
-        checkpoint.load_model(dtype=torch.float32, device=device).train(),
-        load_scorer_body(reward, seed=seed, device=device).train(),
-        checkpoint.load_model(dtype=dtype, device=device),
-        reward_function or read_checkpoint(reward).load_scorer(dtype=dtype, device=device),
-    )
-    windows = None
-    if config.pretraining_coefficient and shards is not None:
-        tokens_N = read_shard(shards, "train").tokens_N
-        windows = TokenWindows(tokens_N, context_length=read_context_length(shards), seed=seed + 1)
+    models = _load_models(policy, reward, reward_function, seed=seed, dtype=dtype, device=device)
     with Workers(0 if device.type == "cpu" else 1) as workers:
         trainer = PPOTrainer(
             config,
             models,
             prompts,
-            held,
+            held[: config.evaluation_prompts],
             windows=windows,
-            vocabulary=vocabulary_of(tokenizer, checkpoint.config.vocab_size),
+            vocabulary=vocabulary_of(tokenizer, models.policy.config.vocab_size),
             seed=seed,
             dtype=dtype,
             workers=workers,
         )
-        say(
-            f"{label:<14}{len(prompts):,} queries, {len(held):,} held out, {config.num_steps:,} "
-            f"iterations of {trainer.num_responses} responses, the first "
-            f"{config.value_warmup_steps} for the value model alone"
-        )
+        _announce(label, trainer)
         final = run_loop(label, trainer, _calendar(config), out)
     export(out, models.policy, tokenizer, lineage_hash=lineage_hash)
     export(out / "value", models.value, tokenizer, lineage_hash=lineage_hash)
-    return {
-        "parameters": count_parameters(checkpoint.config),
-        "queries": len(prompts),
-        "held_out": len(held),
+    return _counts(trainer, dtype) | {
         "left_out_queries": len(queries) - len(prompts),
-        "responses": trainer.num_responses * config.num_steps,
-        "stop_reason": trainer.stop_reason,
-        "dtype": str(dtype).removeprefix("torch."),
         "validation": {k: v for k, v in final.items() if k not in ("kind", "step")},
     }
+
+
+def _counts(trainer: PPOTrainer, dtype: torch.dtype) -> dict[str, Any]:
+    return {
+        "parameters": count_parameters(trainer.models.policy.config),
+        "queries": len(trainer.prompts),
+        "held_out": len(trainer.held_out),
+        "responses": trainer.num_responses * trainer.config.num_steps,
+        "stop_reason": trainer.stop_reason,
+        "dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def _announce(label: str, trainer: PPOTrainer) -> None:
+    config = trainer.config
+    say(
+        f"{label:<14}{len(trainer.prompts):,} queries, {len(trainer.held_out):,} held out, "
+        f"{config.num_steps:,} iterations of {trainer.num_responses} responses, the first "
+        f"{config.value_warmup_steps} for the value model alone"
+    )
+
+
+def _pretraining_text(
+    label: str, config: PPOConfig, shards: Path | None, *, seed: int
+) -> TokenWindows | None:
+    """Return windows of pretraining text, None where the term is off."""
+    if not config.pretraining_coefficient:
+        return None
+    if shards is None:
+        raise UserError(
+            f"{label}: the pretraining-gradient term needs token shards; give them, or set "
+            "chat_rlhf.pretraining_coefficient=0"
+        )
+    tokens_N = read_shard(shards, "train").tokens_N
+    return TokenWindows(tokens_N, context_length=read_context_length(shards), seed=seed + 1)
+
+
+def _load_models(
+    policy: Path,
+    reward: Path,
+    reward_function: RewardFunction | None,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Models:
+    """Load the four: what is trained in float32, what is only asked in the compute type."""
+    checkpoint = read_checkpoint(policy)
+    return Models(
+        checkpoint.load_model(dtype=torch.float32, device=device).train(),
+        load_scorer_body(reward, seed=seed, device=device).train(),
+        checkpoint.load_model(dtype=dtype, device=device),
+        reward_function or read_checkpoint(reward).load_scorer(dtype=dtype, device=device),
+    )
 
 
 def encode_queries(

@@ -67,11 +67,9 @@ def sample_responses(
 
     Args:
         model: the policy, in evaluation mode or not: it has no state but its weights.
-        prompts: ids; equal ones may repeat.
-        seeds: one a prompt.
+        prompts: ids; equal ones may repeat, each draws by its own one of `seeds`.
         max_new_tokens: length that ends a response.
-        temperature: above 0.
-        top_p: mass of the likeliest tokens that are drawn from.
+        temperature: above 0; `top_p` is the mass of the likeliest tokens that are drawn from.
         vocabulary: what may be drawn and what ends a response.
         workers: each works on a chunk of rows.
     """

@@ -235,18 +235,8 @@ def fine_tune(
             config, model, rounds, validation, seed=seed, dtype=dtype, workers=workers
         )
         _announce(label, trainer, dtype)
-        rows = config.micro_sequences * config.context_length
-        peak = measure_peak(model.config, num_tokens=rows, dtype=dtype, workers=workers)
+        calendar = _calendar(trainer, dtype)
         before = trainer.evaluate()["groups"]
-        calendar = LoopSettings(
-            num_steps=trainer.num_steps,
-            log_every=config.log_every_steps,
-            evaluate_every=config.evaluate_every_steps,
-            checkpoint_every=config.checkpoint_every_steps,
-            keep_checkpoints=config.keep_checkpoints,
-            flops_per_token=flops_per_token(model.config, config.context_length),
-            peak_flops_per_s=peak.flops_per_s,
-        )
         final = run_loop(label, trainer, calendar, out)
     if config.lora.rank:
         write_adapter(out, model, base=body, alpha=config.lora.alpha)
@@ -257,8 +247,31 @@ def fine_tune(
         "before": before,
         "validation": final["groups"],
         "flops_per_token": calendar.flops_per_token,
-        "peak_flops_per_s": round(peak.flops_per_s),
+        "peak_flops_per_s": round(calendar.peak_flops_per_s),
     }
+
+
+def _calendar(trainer: SFTTrainer, dtype: torch.dtype) -> LoopSettings:
+    """Measure the peak and return when things happen.
+
+    A token counts all weights but the output projection, which only learnt tokens pass through.
+    """
+    config, shape = trainer.config, trainer.model.config
+    rows = config.micro_sequences * config.context_length
+    peak = measure_peak(shape, num_tokens=rows, dtype=dtype, workers=trainer.workers)
+    whole = flops_per_token(shape, config.context_length)
+    body = flops_per_token(shape, config.context_length, has_vocabulary=False)
+    batches = trainer.rounds[0].batches
+    learnt = batches.encoded.learnt_tokens / (batches.rows_per_epoch * config.context_length)
+    return LoopSettings(
+        num_steps=trainer.num_steps,
+        log_every=config.log_every_steps,
+        evaluate_every=config.evaluate_every_steps,
+        checkpoint_every=config.checkpoint_every_steps,
+        keep_checkpoints=config.keep_checkpoints,
+        flops_per_token=round(body + learnt * (whole - body)),
+        peak_flops_per_s=peak.flops_per_s,
+    )
 
 
 def _announce(label: str, trainer: SFTTrainer, dtype: torch.dtype) -> None:

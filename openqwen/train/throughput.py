@@ -30,10 +30,16 @@ class Peak:
     best_shape: tuple[int, int, int]
 
 
-def flops_per_token(config: ModelConfig, context_length: int) -> int:
-    """Return training FLOPs a token: 6·(non-embedding + V·D) + 6·L·T·D (attention, causal)."""
+def flops_per_token(
+    config: ModelConfig, context_length: int, *, has_vocabulary: bool = True
+) -> int:
+    """Return training FLOPs a token: 6·(non-embedding + V·D) + 6·L·T·D (attention, causal).
+
+    A scorer (`has_vocabulary` false) has no output projection.
+    """
     D, L = config.hidden_size, config.num_hidden_layers
-    weights = sum(inner * outer * count for inner, outer, count in _products(config))
+    products = _products(config) if has_vocabulary else _products(config)[:-1]
+    weights = sum(inner * outer * count for inner, outer, count in products)
     return 6 * weights + 6 * L * context_length * D
 
 

@@ -204,12 +204,14 @@ def test_a_handful_of_pages_goes_all_the_way(corpus, small_recipe, tmp_path, cap
     changed = ("base.num_steps=2", f'sources.paths=["{pages}"]', "tokenizer.num_ranks=20000")
     changed += ("longcontext.length_multiples=[1024]",)
     arguments = [part for assignment in changed for part in ("--set", assignment)]
-    code = main(["run", str(small_recipe), "--out", str(tmp_path / "run"), *arguments])
+    run = ["run", str(small_recipe), "--out", str(tmp_path / "run"), "--until", "longcontext"]
+    code = main([*run, *arguments])
     said = capsys.readouterr().out
     assert code == 0
     assert "ranks only, not for tokenizer.num_ranks = 20,000" in said
     assert "nothing is measured: the longest held-out document has" in said
-    report = (tmp_path / "run" / "report" / "report.md").read_text()
+    assert main(["report", str(tmp_path / "run")]) == 0
+    report = (tmp_path / "run" / "report-so-far" / "report.md").read_text()
     assert "Nothing was measured: the longest held-out document has" in report
 
 

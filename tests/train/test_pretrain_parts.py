@@ -73,6 +73,7 @@ def test_workers_keep_the_order_and_run_single_threaded():
 
 
 class Counter:
+    stop_reason = ""
     """A trainer whose loss is a function of its steps; it can fail on demand."""
 
     tokens_per_step = 10
