@@ -4,7 +4,7 @@
 
 The task is that of `benchmarks/language_task.py`: reward 1 for a reply in the language asked for.
 Each seed trains a base, an SFT model and three PPO runs: pretraining term off, on, ten times as
-strong. One JSON line a run; about two minutes a seed on two cores.
+strong. One JSON line a run; two to three minutes a seed on two cores.
 """
 
 import argparse
@@ -167,7 +167,8 @@ def draw(rows: list[dict[str, Any]]) -> None:
         if key == "kl":
             bound = [PPO.kl_bound] * len(steps)
             series.append(Series("bound of the flag", steps, bound, color=-1, dashed=True))
-        plot = LinePlot(name, title, "iteration", label, series, mark=warmup, zero_based=True)
+        mark = warmup if key == "scores" else None  # the bound's line would cross its words
+        plot = LinePlot(name, title, "iteration", label, series, mark=mark, zero_based=True)
         (PLOTS / f"{name}.png").write_bytes(render_png(plot))
 
 

@@ -11,6 +11,7 @@ and over, its sentences in disorder, or an answer in the other language.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？\n]*\s*")
 _CHINESE = re.compile(r"[一-鿿]")
 NEAR = 8  # off-topic answers are drawn among so many of the nearest length
 MIN_CHARS = 8
+HELD_OUT_SHARE = 0.1
 
 
 def make_comparisons(conversations: Sequence[Conversation], *, num: int, seed: int) -> list[Pair]:
@@ -33,7 +35,7 @@ def make_comparisons(conversations: Sequence[Conversation], *, num: int, seed: i
         num: how many pairs.
         seed: of all choices.
     """
-    talks = [c for c in conversations if _answer(c)]
+    talks = [_split_again(c, seed) for c in conversations if _answer(c)]
     talks.sort(key=lambda c: (draw(seed, "comparisons", c.id), c.id))
     by_group: dict[tuple[str, bool], list[Conversation]] = defaultdict(list)
     for talk in talks:
@@ -54,6 +56,12 @@ def make_comparisons(conversations: Sequence[Conversation], *, num: int, seed: i
                 prompt = talk.messages[:-1]
                 pairs.append(Pair(id, kind, prompt, _answer(talk), worse, talk.split, (kind,)))
     return pairs
+
+
+def _split_again(talk: Conversation, seed: int) -> Conversation:
+    """Hold out more conversations than the documents do, whose few would say little."""
+    held = draw(seed, "comparisons held out", talk.id) < HELD_OUT_SHARE
+    return replace(talk, split="validation") if held else talk
 
 
 def _worse(

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from openqwen.core.documents import Message
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files
+from openqwen.core.intervals import share_interval
 from openqwen.data.conversation_rows import BadRowError, messages_of, text
 from openqwen.data.draw import draw
 from openqwen.data.origin import SetAside, open_unpacked
@@ -171,6 +172,27 @@ def pair_of(row: dict[str, Any]) -> tuple[list[Message], str, str]:
     if chosen == rejected:
         raise BadRowError("both answers are the same")
     return messages, chosen, rejected
+
+
+def measure_scores(
+    pairs: Sequence[Pair], chosen: Sequence[float], rejected: Sequence[float]
+) -> dict[str, Any]:
+    """Return n, accuracy with its 95 % interval, and the control that prefers the longer answer.
+
+    Args:
+        pairs: at least one.
+        chosen: the scores of their better answers.
+        rejected: of their worse ones; ties count half.
+    """
+    n = len(pairs)
+    won = sum((a > b) + 0.5 * (a == b) for a, b in zip(chosen, rejected, strict=True))
+    lengths = [(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+    return {
+        "n": n,
+        "accuracy": round(won / n, 4),
+        "interval": [round(x, 4) for x in share_interval(won, n)],
+        "longer_wins": round(sum((a > b) + 0.5 * (a == b) for a, b in lengths) / n, 4),
+    }
 
 
 def pair_ids(pair: Pair, tokenizer: Tokenizer, max_tokens: int) -> tuple[list[int], list[int]]:

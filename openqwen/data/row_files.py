@@ -72,7 +72,7 @@ def read_parquet(path: Path, where: str, origin: Origin) -> Iterator[Page]:
         with pq.ParquetFile(path) as file:
             columns = [name for name in COLUMNS if name in file.schema_arrow.names]
             if not PAGE_COLUMNS & set(columns):
-                origin.set_aside.add("no column of text, html, content or messages", where)
+                origin.set_aside.add("no column of text, html or conversations", where)
                 return
             index = 0
             for batch in file.iter_batches(PARQUET_ROWS, columns=columns):

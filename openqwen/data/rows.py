@@ -44,7 +44,7 @@ def row_content(row: Any) -> tuple[str, bytes]:
             declared = row.get("media")
             media = declared if declared in (HTML, TEXT, PYTHON, MESSAGES) else media
             return media, value if isinstance(value, bytes) else text(column, value).encode()
-    raise BadRowError("no text, html, content, messages, conversations or instruction")
+    raise BadRowError("no text, html, content, messages or instruction")
 
 
 def row_text(row: dict[str, Any], *names: str) -> str:

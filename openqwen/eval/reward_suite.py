@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openqwen.core.intervals import share_interval
 from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.core.workers import Workers
-from openqwen.data.preferences import Pair, pair_ids
+from openqwen.data.preferences import Pair, measure_scores, pair_ids
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer
 from openqwen.tokenizer.tokenizer import Tokenizer
@@ -46,15 +45,9 @@ def evaluate_pairs(
     table = {}
     for source in sorted({pair.source for pair in pairs}):
         rows = [i for i, pair in enumerate(pairs) if pair.source == source]
-        won = sum((chosen[i] > rejected[i]) + 0.5 * (chosen[i] == rejected[i]) for i in rows)
-        lengths = [(len(pairs[i].chosen), len(pairs[i].rejected)) for i in rows]
-        longer = sum((a > b) + 0.5 * (a == b) for a, b in lengths)
-        table[source] = {
-            "n": len(rows),
-            "accuracy": round(won / len(rows), 4),
-            "interval": [round(x, 4) for x in share_interval(won, len(rows))],
-            "longer_wins": round(longer / len(rows), 4),
-        }
+        table[source] = measure_scores(
+            [pairs[i] for i in rows], [chosen[i] for i in rows], [rejected[i] for i in rows]
+        )
     return table
 
 

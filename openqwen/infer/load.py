@@ -19,6 +19,7 @@ from torch import Tensor
 from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import pick_device, pick_dtype
+from openqwen.core.workers import Workers
 from openqwen.infer.batch import complete
 from openqwen.infer.config import Sampling
 from openqwen.infer.request import Request, Result, Vocabulary
@@ -142,8 +143,13 @@ class LanguageModel:
             Request(self.encode(prompt), settings, self._vocabulary, index)
             for index, prompt in enumerate(prompts)
         ]
-        for begin in range(0, len(requests), BATCH_ROWS):
-            complete(self.model, requests[begin : begin + BATCH_ROWS], self._methods())
+        batches = [requests[i : i + BATCH_ROWS] for i in range(0, len(requests), BATCH_ROWS)]
+        if len(batches) > 1 and self._device.type == "cpu":
+            with Workers() as workers:  # a batch a processor: results are each row's own anyway
+                list(workers.map(lambda rows: complete(self.model, rows, self._methods()), batches))
+        else:
+            for rows in batches:
+                complete(self.model, rows, self._methods())
         return [request.result() for request in requests]
 
     def stream(self, prompt: Prompt, **sampling: Any) -> Generator[str, None, Result]:

@@ -17,13 +17,13 @@ NON_COMMERCIAL = ("alpaca-en", "alpaca-zh")
 # the report's learning rates move nothing in so few steps of so small a model
 CHAT = SFTConfig(
     context_length=256,
-    num_steps=160,
+    num_steps=140,
     sequences_per_step=8,
     learning_rate=1e-3,
     schedule="cosine",
     warmup_steps=16,
-    evaluate_every_steps=80,
-    checkpoint_every_steps=40,
+    evaluate_every_steps=70,
+    checkpoint_every_steps=35,
 )
 PREFERENCE = PreferenceConfig(
     num_comparisons=1200,
@@ -36,7 +36,7 @@ PREFERENCE = PreferenceConfig(
     checkpoint_every_steps=20,
 )
 REWARD = RewardConfig(
-    max_tokens=384,
+    max_tokens=256,
     pairs_per_step=16,
     learning_rate=1e-4,
     warmup_steps=4,
@@ -52,6 +52,7 @@ CHAT_RLHF = PPOConfig(
     max_new_tokens=48,
     learning_rate=1e-4,
     value_learning_rate=3e-4,
+    missing_end_penalty=0.3,
     log_every_steps=1,
     evaluate_every_steps=15,
     checkpoint_every_steps=5,
@@ -69,27 +70,28 @@ CODE = CodeConfig(
 )
 CODE_CHAT = CodeChatConfig(
     context_length=1024,
-    num_steps=40,
+    num_steps=32,
     sequences_per_step=4,
     micro_sequences=2,
     learning_rate=5e-4,
     warmup_steps=1,
     log_every_steps=5,
-    evaluate_every_steps=20,
-    checkpoint_every_steps=10,
+    evaluate_every_steps=16,
+    checkpoint_every_steps=8,
 )
 MATH_CHAT = MathChatConfig(
     context_length=128,
     num_problems=8000,
-    evaluation_problems=128,
-    num_steps=240,
-    sequences_per_step=16,
-    micro_sequences=8,
+    evaluation_problems=96,
+    num_steps=480,
+    sequences_per_step=8,
+    micro_sequences=4,
+    dropout=0.0,
     learning_rate=1e-3,
     schedule="cosine",
     warmup_steps=16,
-    evaluate_every_steps=80,
-    checkpoint_every_steps=40,
+    evaluate_every_steps=160,
+    checkpoint_every_steps=80,
 )
 
 

@@ -13,11 +13,11 @@ from openqwen.report.formatting import clean
 from openqwen.report.palette import FAINT, GRID, INK, PAPER, SERIES
 from openqwen.report.run_facts import RunFacts, StageFacts
 
-WIDTH, HEIGHT = 488, 576
+WIDTH, HEIGHT = 488, 596
 WIDE, NARROW = 224, 110
-TALL, LOW = 80, 64
+TALL, LOW = 80, 74
 COLUMNS = (4, 127, 250, 373)  # left edges of the later stages
-LINE_CHARACTERS = {WIDE: 36, NARROW: 18}
+LINE_CHARACTERS = {WIDE: 36, NARROW: 17}
 BRANCH_Y = 394  # where the lines from the base model part
 
 
@@ -52,9 +52,9 @@ BOXES = {
     "preference": Box(COLUMNS[1], 416, NARROW, LOW),
     "code": Box(COLUMNS[2], 416, NARROW, LOW),
     "math-chat": Box(COLUMNS[3], 416, NARROW, LOW),
-    "chat-rlhf": Box(COLUMNS[0], 506, NARROW, LOW),
-    "reward": Box(COLUMNS[1], 506, NARROW, LOW),
-    "code-chat": Box(COLUMNS[2], 506, NARROW, LOW),
+    "chat-rlhf": Box(COLUMNS[0], 516, NARROW, LOW),
+    "reward": Box(COLUMNS[1], 516, NARROW, LOW),
+    "code-chat": Box(COLUMNS[2], 516, NARROW, LOW),
 }
 BELOW = (
     ("sources", "documents"),
@@ -77,6 +77,7 @@ STANDALONE_STYLE = f"""
 text {{ font: 12px system-ui, sans-serif; fill: {INK}; }}
 .name {{ font-weight: 600; font-size: 13.5px; }}
 .faint {{ fill: {FAINT}; font-size: 11.5px; }}
+.tight {{ font-size: 10.5px; }}
 .done {{ fill: {PAPER}; stroke: {SERIES[0]}; stroke-width: 1.5; }}
 .waiting {{ fill: none; stroke: {INK}; stroke-dasharray: 6 4; }}
 .later {{ fill: none; stroke: {FAINT}; stroke-dasharray: 2 4; }}
@@ -120,7 +121,8 @@ def _draw_box(svg: Element, box: Box, stage: StageFacts, headline: list[str]) ->
     attributes = {key: f"{value:g}" for key, value in frame.items()}
     SubElement(group, "rect", attributes | {"class": STATES[stage.state]})
     title = stage.kind.name if box.width == NARROW else f"{stage.kind.name}  {stage.kind.source}"
-    lines = [(title, "name"), *((line, "") for line in headline)]
+    plain = "tight" if box.width == NARROW else ""
+    lines = [(title, "name"), *((line, plain) for line in headline)]
     if stage.manifest is not None:
         cost = f"{format_duration(stage.manifest.seconds)} · {format_bytes(stage.bytes)}"
         lines.append((cost, "faint"))

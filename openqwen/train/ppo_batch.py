@@ -12,7 +12,7 @@ from torch import Tensor
 
 from openqwen.core.workers import Workers
 from openqwen.model.decoder import Decoder
-from openqwen.model.likelihood import token_log_probs
+from openqwen.model.likelihood import token_log_probs, token_losses
 from openqwen.model.scorer import Scorer
 from openqwen.train.ppo_config import PPOConfig
 from openqwen.train.ppo_losses import gae, kl_estimates, token_rewards, whiten
@@ -119,12 +119,14 @@ def measure(
 
     def look(chunk: list[int]) -> tuple[Tensor, ...]:
         states = states_of([prompts[i] for i in chunk], [responses[i] for i in chunk])
-        found: list[Tensor] = []
-        for model in (models.policy, models.reference):
-            hidden_ND = response_states(model, states)
-            found += token_log_probs(hidden_ND, model.lm_head.weight, states.targets_N)
+        policy, reference = models.policy, models.reference
+        targets_N = states.targets_N.to(policy.lm_head.weight.device)
+        found = token_log_probs(response_states(policy, states), policy.lm_head.weight, targets_N)
+        losses_N = token_losses(
+            response_states(reference, states), reference.lm_head.weight, targets_N
+        )
         values_N = models.value.read(response_states(models.value, states))
-        return found[0], found[1], found[2], values_N
+        return *found, -losses_N, values_N
 
     shape = (len(prompts), max(map(len, responses)))
     log_probs, entropy, reference, values = (torch.zeros(shape) for _ in range(4))

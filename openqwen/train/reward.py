@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from openqwen.core.errors import UserError
-from openqwen.core.intervals import share_interval
 from openqwen.core.log import say
 from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.core.seeds import generator_for
 from openqwen.core.workers import Workers
-from openqwen.data.preferences import Pair, pair_ids
+from openqwen.data.preferences import Pair, measure_scores, pair_ids
 from openqwen.model.config import count_parameters
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer, scorer_from
@@ -41,9 +40,9 @@ ORDER_PURPOSE = 23
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """Both conversations of a pair as ids, and where the pair came from."""
+    """A pair, and both its conversations as ids."""
 
-    source: str
+    pair: Pair
     chosen: list[int]
     rejected: list[int]
 
@@ -164,8 +163,8 @@ def measure_pairs(
     rejected_P = torch.cat([rejected for _, rejected in scores])
     found = _measures(ordered, chosen_P, rejected_P)
     found["by_source"] = {}
-    for source in sorted({pair.source for pair in ordered}):
-        rows = [i for i, pair in enumerate(ordered) if pair.source == source]
+    for source in sorted({encoded.pair.source for encoded in ordered}):
+        rows = [i for i, encoded in enumerate(ordered) if encoded.pair.source == source]
         found["by_source"][source] = _measures(
             [ordered[i] for i in rows], chosen_P[rows], rejected_P[rows]
         )
@@ -173,18 +172,10 @@ def measure_pairs(
 
 
 def _measures(pairs: Sequence[EncodedPair], chosen_P: Tensor, rejected_P: Tensor) -> dict[str, Any]:
-    n = len(pairs)
-    wins = float((chosen_P > rejected_P).sum() + 0.5 * (chosen_P == rejected_P).sum())
-    longer = sum(
-        (len(p.chosen) > len(p.rejected)) + 0.5 * (len(p.chosen) == len(p.rejected)) for p in pairs
-    )
-    return {
-        "n": n,
-        "accuracy": round(wins / n, 4),
-        "interval": [round(x, 4) for x in share_interval(wins, n)],
+    found = measure_scores([p.pair for p in pairs], chosen_P.tolist(), rejected_P.tolist())
+    return found | {
         "loss": round(float(pairwise_loss(chosen_P, rejected_P)), 4),
         "margin": round(float((chosen_P - rejected_P).mean()), 4),
-        "longer_wins": round(longer / n, 4),
     }
 
 
@@ -275,7 +266,7 @@ def encode_pairs(
     for pair in pairs:
         chosen, rejected = pair_ids(pair, tokenizer, max_tokens)
         if chosen != rejected:
-            encoded[pair.split].append(EncodedPair(pair.source, chosen, rejected))
+            encoded[pair.split].append(EncodedPair(pair, chosen, rejected))
     return encoded
 
 

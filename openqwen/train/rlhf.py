@@ -68,8 +68,8 @@ def reinforce(
     )
     if not prompts:
         raise UserError(
-            f"{label}: none of {len(queries)} queries has at most chat_rlhf.max_prompt_tokens = "
-            f"{config.max_prompt_tokens} tokens"
+            f"{label}: all {len(queries)} queries exceed chat_rlhf.max_prompt_tokens = "
+            f"{config.max_prompt_tokens}"
         )
     models = _load_models(policy, reward, reward_function, seed=seed, dtype=dtype, device=device)
     with Workers(0 if device.type == "cpu" else 1) as workers:
@@ -88,19 +88,18 @@ def reinforce(
         final = run_loop(label, trainer, _calendar(config), out)
     export(out, models.policy, tokenizer, lineage_hash=lineage_hash)
     export(out / "value", models.value, tokenizer, lineage_hash=lineage_hash)
-    return _counts(trainer, dtype) | {
-        "left_out_queries": len(queries) - len(prompts),
-        "validation": {k: v for k, v in final.items() if k not in ("kind", "step")},
-    }
+    return _counts(trainer, dtype, final) | {"left_out": len(queries) - len(prompts)}
 
 
-def _counts(trainer: PPOTrainer, dtype: torch.dtype) -> dict[str, Any]:
+def _counts(trainer: PPOTrainer, dtype: torch.dtype, final: dict[str, Any]) -> dict[str, Any]:
     return {
         "parameters": count_parameters(trainer.models.policy.config),
         "queries": len(trainer.prompts),
         "held_out": len(trainer.held_out),
-        "responses": trainer.num_responses * trainer.config.num_steps,
+        "iterations": final["step"],
+        "responses": trainer.num_responses * final["step"],
         "stop_reason": trainer.stop_reason,
+        "validation": {k: v for k, v in final.items() if k not in ("kind", "step")},
         "dtype": str(dtype).removeprefix("torch."),
     }
 

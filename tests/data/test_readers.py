@@ -283,7 +283,7 @@ def test_parquet_rows_are_read_like_json_rows(tmp_path):
     ]
     assert set_aside.counts == {
         "no text, html, content, messages or instruction": 1,
-        "no column of text, html, content or messages": 1,
+        "no column of text, html or conversations": 1,
     }
 
 

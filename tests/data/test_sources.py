@@ -22,7 +22,9 @@ MMLU_ROW = {"question": "Q?", "correct_answer": "D"} | {f"answer_{c}": c.upper()
 
 
 def config_of(**settings):
-    return parse_config(SourcesConfig, {"benchmarks": []} | settings, where="--set sources")
+    return parse_config(
+        SourcesConfig, {"benchmarks": [], "preferences": []} | settings, where="--set sources"
+    )
 
 
 def facts_of(out: Path):
@@ -174,7 +176,9 @@ def test_manuals_come_from_debian_and_unknown_ones_are_left_out(tmp_path, local_
     assert (facts["version"], facts["licence"], facts["files"]) == ("1:2.0", "GPL-2", 1)
     assert facts["sha256"] == sha256_file(local_debian.folder / "git-doc.deb")
     assert "sqlite3-doc               left out: apt-get knows no such" in capfd.readouterr().out
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"pages", "benchmarks", "sources.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        *("pages", "benchmarks", "preferences", "sources.json")
+    }
 
 
 def test_without_apt_pypi_stands_in_and_a_line_says_so(tmp_path, local_pypi, monkeypatch, capfd):

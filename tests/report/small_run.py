@@ -3,6 +3,8 @@
 import json
 import math
 
+from small_aligned import ALIGNED_WRITERS
+
 from openqwen.core.config import to_plain
 from openqwen.core.files import write_json
 from openqwen.core.log import MetricStream
@@ -10,7 +12,10 @@ from openqwen.core.manifest import Manifest, describe_outputs
 from openqwen.recipes.recipe import Recipe
 from openqwen.train.config import ModelShape, PretrainConfig
 
-STAGES = ("sources", "documents", "tokenizer", "shards", "base", "longcontext")
+STAGES = (
+    *("sources", "documents", "tokenizer", "shards", "base", "longcontext"),
+    *("chat", "preference", "reward", "chat-rlhf", "code", "code-chat", "math-chat"),
+)
 LENGTHS = (128, 256, 512, 4096)
 RECIPE = Recipe(
     name="tiny",
@@ -38,7 +43,7 @@ def finish(directory, stage, counts):
         recipe="tiny",
         recipe_hash="5f" * 32,
         inputs={},
-        settings=to_plain(getattr(RECIPE, stage)),
+        settings=to_plain(getattr(RECIPE, stage.replace("-", "_"))),
         outputs=describe_outputs(directory / stage),
         counts=counts,
         seconds=83.4,
@@ -252,7 +257,7 @@ def change_json(path, change):
     finish(path.parent.parent, path.parent.name, manifest.counts)
 
 
-WRITERS = {
+WRITERS = ALIGNED_WRITERS | {
     "sources": write_sources,
     "documents": write_documents,
     "tokenizer": write_tokenizer,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from openqwen.cli.main import main
 from openqwen.core.errors import UserError
 from openqwen.core.workers import Workers
 from openqwen.model.config import qwen_config
@@ -92,14 +93,50 @@ def test_a_run_leaves_a_policy_a_value_model_and_its_numbers(models, tmp_path):
 def test_a_query_that_is_too_long_is_left_out_and_counted(models, tmp_path):
     long = [{"role": "user", "content": "x" * 200}]
     counts = go(models, tmp_path, queries=[*QUERIES, long])
-    assert (counts["queries"], counts["left_out_queries"]) == (3, 1)
-    with pytest.raises(UserError, match="none of 1 queries has at most"):
+    assert (counts["queries"], counts["left_out"]) == (3, 1)
+    with pytest.raises(UserError, match=r"all 1 queries exceed chat_rlhf.max_prompt_tokens = 120"):
         go(models, tmp_path / "none", queries=[long])
+
+
+def test_a_run_that_ends_early_counts_the_iterations_it_made_and_says_why(models, tmp_path):
+    changes = {"num_steps": 5, "value_warmup_steps": 0, "kl_bound": 1e-6, "stop_on_flag": True}
+    counts = go(models, tmp_path, **changes)
+    assert counts["stop_reason"].startswith("iteration 2: KL")
+    assert (counts["iterations"], counts["responses"]) == (2, 8)
+    assert read_checkpoint(tmp_path).lineage_hash == "toy"
 
 
 def test_the_pretraining_term_asks_for_shards(models, tmp_path):
     with pytest.raises(UserError, match="needs token shards"):
         go(models, tmp_path, pretraining_coefficient=0.05)
+
+
+def test_the_verb_trains_compares_with_sft_and_is_done_when_asked_again(models, tmp_path, capsys):
+    mine = tmp_path / "mine.jsonl"
+    turns = [
+        [
+            {"role": "user", "content": f"What is {i}?"},
+            {"role": "assistant", "content": "A number."},
+        ]
+        for i in range(30)
+    ]
+    mine.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in turns))
+    out = tmp_path / "out"
+    arguments = ["ppo", str(models / "policy"), "--reward", str(models / "reward")]
+    arguments += ["--data", str(mine), "--out", str(out)]
+    for change in ("num_steps=2", "queries_per_step=2", "max_new_tokens=6"):
+        arguments += ["--set", f"chat_rlhf.{change}"]
+    assert main(arguments) == 0
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    judged = evaluation["judges"]["reward"]
+    assert judged["wins"] + judged["ties"] + judged["losses"] == evaluation["n"] > 0
+    samples = json.loads((out / "samples.json").read_text())
+    assert samples[0].keys() >= {"prompt", "before", "text", "score_before", "score"}
+    # ten iterations of warm-up are more than the two of the run: the policy is the SFT model
+    assert not judged["is_measurable"]
+    assert "no measurable difference" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert "done before" in capsys.readouterr().out
 
 
 @pytest.mark.slow

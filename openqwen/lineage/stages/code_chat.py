@@ -17,7 +17,7 @@ from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.sft import fine_tune
 from openqwen.train.sft_config import CodeChatConfig
 
-REPLY_TOKENS = 160
+REPLY_TOKENS = 128
 
 
 def run(work: StageWork) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.sft import fine_tune
 from openqwen.train.sft_config import MathChatConfig
 
-REPLY_TOKENS = 64
+REPLY_TOKENS = 40
 NUM_EXAMPLES = 8
 
 

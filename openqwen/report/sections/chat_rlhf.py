@@ -66,7 +66,7 @@ def headline(stage: StageFacts) -> list[str]:
     evaluation = stage.json("evaluation.json")
     if evaluation["n"]:
         rate = evaluation["judges"]["reward"]["rate"]
-        found.append(f"wins {percent(rate, 0)} against SFT, n = {integer(evaluation['n'])}")
+        found.append(f"wins {percent(rate, 0)} of {integer(evaluation['n'])}")
     return found
 
 

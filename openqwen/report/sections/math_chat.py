@@ -23,7 +23,7 @@ def headline(stage: StageFacts) -> list[str]:
     found = stage.json("evaluation.json")
     return [
         f"{integer(tuned.counts_of(stage)['problems']['train'])} problems",
-        f"{percent(found['after']['accuracy'], 0)} right on {integer(found['n'])} held out",
+        f"{percent(found['after']['accuracy'], 0)} right on {integer(found['n'])}",
     ]
 
 

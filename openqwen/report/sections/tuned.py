@@ -171,4 +171,4 @@ def size_line(stage: StageFacts) -> list[str]:
     counts = counts_of(stage)
     conversations = counts.get("conversations", {}).get("train", {})
     number = sum(conversations.values()) or counts.get("problems", {}).get("train", 0)
-    return [f"{compact(number)} conversations", f"{compact(counts['tokens'])} tokens seen"]
+    return [f"{compact(number)} dialogues", f"{compact(counts['tokens'])} tokens seen"]
