@@ -118,3 +118,11 @@ def local_debian(tmp_path, monkeypatch, cache) -> LocalDebian:
     )
     monkeypatch.setenv("APT_CONFIG", str(settings))
     return LocalDebian(tmp_path / "debian")
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer():
+    """One token a byte, and Qwen's control tokens."""
+    from openqwen.tokenizer.tokenizer import Tokenizer
+
+    return Tokenizer({bytes([i]): i for i in range(256)})
