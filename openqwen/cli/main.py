@@ -29,6 +29,7 @@ VERBS = (
     "reward",
     "ppo",
     "eval",
+    "preferences",
     "report",
     "generate",
     "chat",

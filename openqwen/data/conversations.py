@@ -109,6 +109,12 @@ def marked(
     return pieces
 
 
+def first_question(conversation: Conversation) -> list[Message]:
+    """Return the messages up to the first answer."""
+    roles = [message["role"] for message in conversation.messages]
+    return list(conversation.messages[: roles.index("assistant")])
+
+
 def count_by_source(conversations: Iterable[Conversation]) -> dict[str, dict[str, int]]:
     """Return split -> source -> how many."""
     counts: dict[str, dict[str, int]] = {"train": {}, "validation": {}}

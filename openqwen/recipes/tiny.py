@@ -52,6 +52,7 @@ CHAT_RLHF = PPOConfig(
     max_new_tokens=48,
     learning_rate=1e-4,
     value_learning_rate=3e-4,
+    schedule="cosine",
     missing_end_penalty=0.3,
     log_every_steps=1,
     evaluate_every_steps=15,

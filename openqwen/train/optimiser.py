@@ -13,7 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from openqwen.core.workers import Workers
 from openqwen.train.config import TrainingConfig
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+NUM_PARTS = 4  # of the masters, updated at the same time where there are workers
 
 
 class MasterAdamW:
@@ -36,13 +40,19 @@ class MasterAdamW:
         model.to(compute_dtype)
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.clip_norm = config.clip_norm
-        decayed = [m for m in self.masters if m.ndim >= 2]
-        others = [m for m in self.masters if m.ndim < 2]
-        self.adamw = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
+        self.parts = _even_parts(self.masters)
+        self.adamws = [self._adamw([self.masters[i] for i in part], config) for part in self.parts]
+
+    @staticmethod
+    def _adamw(masters: list[Tensor], config: TrainingConfig) -> torch.optim.AdamW:
+        decayed = [m for m in masters if m.ndim >= 2]
+        others = [m for m in masters if m.ndim < 2]
+        groups = [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]],
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,
@@ -59,30 +69,43 @@ class MasterAdamW:
                 master.grad += gradient
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> Tensor:
+    def step(self, learning_rate: float, workers: Workers | None = None) -> Tensor:
         """Clip the summed gradient, update the masters, copy them to the model.
+
+        Args:
+            learning_rate: of this step.
+            workers: each updates a part of the masters; the bits are the same without.
 
         Returns:
             () float32: the gradient's norm before clipping.
         """
         gradients = [m.grad for m in self.masters if m.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        nn.utils.clip_grads_with_norm_(self.masters, self.clip_norm, norm)
-        for group in self.adamw.param_groups:
-            group["lr"] = learning_rate
-        self.adamw.step()
-        self.adamw.zero_grad(set_to_none=True)
-        if not self.shares_memory:
-            torch._foreach_copy_(self.parameters, self.masters)
+        run = map if workers is None else workers.map
+        list(run(lambda number: self._update(number, learning_rate, norm), range(len(self.parts))))
         return norm
+
+    @torch.no_grad()
+    def _update(self, number: int, learning_rate: float, norm: Tensor) -> None:
+        """Clip, update and copy one part."""
+        adamw, part = self.adamws[number], self.parts[number]
+        masters = [self.masters[i] for i in part]
+        nn.utils.clip_grads_with_norm_(masters, self.clip_norm, norm)
+        for group in adamw.param_groups:
+            group["lr"] = learning_rate
+        adamw.step()
+        adamw.zero_grad(set_to_none=True)
+        if not self.shares_memory:
+            torch._foreach_copy_([self.parameters[i] for i in part], masters)
 
     def state(self) -> dict[str, Tensor]:
         """Return everything a resumed run needs, by name: masters, both moments, step counts."""
         tensors = {}
-        for name, master in zip(self.names, self.masters, strict=True):
-            tensors[f"master.{name}"] = master
-            for key, value in self.adamw.state[master].items():
-                tensors[f"{key}.{name}"] = value
+        for adamw, part in zip(self.adamws, self.parts, strict=True):
+            for i in part:
+                tensors[f"master.{self.names[i]}"] = self.masters[i]
+                for key, value in adamw.state[self.masters[i]].items():
+                    tensors[f"{key}.{self.names[i]}"] = value
         return tensors
 
     @torch.no_grad()
@@ -92,10 +115,23 @@ class MasterAdamW:
         Raises:
             KeyError: if a tensor is missing.
         """
-        for name, master in zip(self.names, self.masters, strict=True):
-            master.copy_(tensors[f"master.{name}"])
-            self.adamw.state[master] = {
-                key: tensors[f"{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+        for adamw, part in zip(self.adamws, self.parts, strict=True):
+            for i in part:
+                self.masters[i].copy_(tensors[f"master.{self.names[i]}"])
+                if f"{MOMENTS[0]}.{self.names[i]}" in tensors:  # else no step has been taken yet
+                    adamw.state[self.masters[i]] = {
+                        key: tensors[f"{key}.{self.names[i]}"].clone() for key in MOMENTS
+                    }
         if not self.shares_memory:
             torch._foreach_copy_(self.parameters, self.masters)
+
+
+def _even_parts(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Return places of tensors in a few lists of about the same number of elements."""
+    parts: list[list[int]] = [[] for _ in range(NUM_PARTS)]
+    sizes = [0] * NUM_PARTS
+    for i in sorted(range(len(tensors)), key=lambda i: (-tensors[i].numel(), i)):
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(i)
+        sizes[smallest] += tensors[i].numel()
+    return [part for part in parts if part]

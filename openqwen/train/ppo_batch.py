@@ -86,10 +86,8 @@ def states_of(prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> S
 
 def response_states(model: Decoder | Scorer, states: States) -> Tensor:
     """Return the states before each response token, (N, D), row after row."""
-    device = model.embed_tokens.weight.device
-    hidden_BTD = model.hidden(
-        states.batch.ids_BT.to(device), segments_BT=states.batch.segments_BT.to(device)
-    )
+    hidden_BTD = states.batch.hidden(model)
+    device = hidden_BTD.device
     return hidden_BTD[states.rows_N.to(device), states.columns_N.to(device)]
 
 

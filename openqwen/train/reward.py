@@ -55,8 +55,8 @@ class EncodedPair:
 def score_texts(scorer: Scorer, texts: Sequence[Sequence[int]]) -> Tensor:
     """Return the score at the last token of each text, (N,) float32; each as if alone."""
     batch = pack_texts(texts)
-    device = scorer.score.weight.device
-    hidden_BTD = scorer.hidden(batch.ids_BT.to(device), segments_BT=batch.segments_BT.to(device))
+    hidden_BTD = batch.hidden(scorer)
+    device = hidden_BTD.device
     return scorer.read(hidden_BTD[batch.rows.to(device), batch.ends.to(device)])
 
 

@@ -54,7 +54,7 @@ def optimise(
     for found, grads in workers.map(gradients, micro_batches):
         kept.append(found)
         optimiser.accumulate(grads)
-    return kept, optimiser.step(learning_rate)
+    return kept, optimiser.step(learning_rate, workers)
 
 
 def next_token_loss(

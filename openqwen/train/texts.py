@@ -1,7 +1,7 @@
 """Texts of different lengths as one batch with next to no padding.
 
 batch = pack_texts([[5, 6, 7], [8, 9]])
-hidden_BTD = model.hidden(batch.ids_BT, segments_BT=batch.segments_BT)
+hidden_BTD = batch.hidden(model)
 last_ND = hidden_BTD[batch.rows, batch.ends]            # the state at each text's last token
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from openqwen.data.packing import best_fit
-from openqwen.model.backbone import PADDING
+from openqwen.model.backbone import PADDING, Backbone
 
 WIDTH_STEP = 32  # tokens between the row lengths that are tried
 NUM_WIDTHS = 12
@@ -21,18 +21,23 @@ NUM_WIDTHS = 12
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Texts packed into rows; text i takes columns `starts[i]` to `ends[i]` of row `rows[i]`."""
+    """Texts packed into rows; text i takes columns `starts[i]` to `ends[i]` of row `rows[i]`.
+
+    `segments_BT` is None where each row holds one text: then plain causal attention will do, which
+    is faster, and what stands behind a text's end is never read.
+    """
 
     ids_BT: Tensor
-    segments_BT: Tensor
+    segments_BT: Tensor | None
     rows: Tensor
     starts: Tensor
     ends: Tensor  # of the last token, not past it
 
-    def columns(self, index: int, first: int, last: int) -> tuple[int, slice]:
-        """Return row and columns of tokens `first` to `last - 1` of one text."""
-        start = int(self.starts[index])
-        return int(self.rows[index]), slice(start + first, start + last)
+    def hidden(self, model: Backbone) -> Tensor:
+        """Return a model's states of these rows, (B, T, D)."""
+        device = model.embed_tokens.weight.device
+        segments_BT = None if self.segments_BT is None else self.segments_BT.to(device)
+        return model.hidden(self.ids_BT.to(device), segments_BT=segments_BT)
 
 
 def pack_texts(texts: Sequence[Sequence[int]]) -> TextBatch:
@@ -54,5 +59,6 @@ def pack_texts(texts: Sequence[Sequence[int]]) -> TextBatch:
             segments[row, at:end] = segment
             rows[index], starts[index] = row, at
             at = end
-    arrays = (ids, segments, rows, starts, starts + lengths - 1)
-    return TextBatch(*(torch.from_numpy(array) for array in arrays))
+    numbers = None if len(placed) == len(texts) else torch.from_numpy(segments)
+    others = (torch.from_numpy(array) for array in (rows, starts, starts + lengths - 1))
+    return TextBatch(torch.from_numpy(ids), numbers, *others)

@@ -13,7 +13,12 @@ from openqwen.core.log import say
 from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.core.seeds import seed_of
 from openqwen.core.workers import Workers
-from openqwen.data.conversations import Conversation, conversations_of, read_conversations
+from openqwen.data.conversations import (
+    Conversation,
+    conversations_of,
+    first_question,
+    read_conversations,
+)
 from openqwen.data.origin import SetAside
 from openqwen.data.prompt_sampler import sample_prompts
 from openqwen.eval.win_rate import WinRate, win_rate
@@ -67,16 +72,19 @@ def run(work: StageWork) -> dict[str, Any]:
 def _conversations(work: StageWork, config: PPOConfig) -> list[Conversation]:
     """Return the conversations whose first questions are the queries."""
     paths = [Path(path).expanduser() for path in config.paths]
+    set_aside = SetAside()
     found = list(
-        read_conversations(paths, set_aside=SetAside(), seed=work.seed, validation_share=0.2)
+        read_conversations(paths, set_aside=set_aside, seed=work.seed, validation_share=0.2)
     )
+    if set_aside.counts:
+        say(f"{'chat-rlhf':<14}{set_aside.summary()}")
     if "documents" in work.inputs:
         found += conversations_of(work.inputs["documents"])
     return found
 
 
 def _questions(conversations: Sequence[Conversation], split: str) -> list[list[Message]]:
-    return [tuning.question_of(c) for c in conversations if c.split == split]
+    return [first_question(c) for c in conversations if c.split == split]
 
 
 def _compare(

@@ -8,7 +8,7 @@ from openqwen.core.files import write_json
 from openqwen.core.intervals import share_interval
 from openqwen.core.log import say
 from openqwen.data.code_instructions import code_rounds, is_python, python_block
-from openqwen.data.conversations import Conversation, count_by_source
+from openqwen.data.conversations import Conversation, count_by_source, first_question
 from openqwen.data.origin import SetAside
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
@@ -64,7 +64,7 @@ def run(work: StageWork) -> dict[str, Any]:
         work, counts, name="code chat", about="A model fine-tuned on programming tasks (§4)."
     )
     tasks = [c for c in first if c.split == "validation"][: config.evaluation_tasks]
-    questions = [("code", tuning.question_of(task)) for task in tasks]
+    questions = [("code", first_question(task)) for task in tasks]
     if questions:
         tuning.write_samples(
             work.out, work.inputs["code"], questions, seed=work.seed, label="code-chat"
@@ -75,7 +75,7 @@ def run(work: StageWork) -> dict[str, Any]:
 
 def _check(work: StageWork, tasks: list[Conversation]) -> dict[str, Any]:
     """Return the share of greedy replies that are whole Python functions, before and after."""
-    prompts = [tuning.question_of(task) for task in tasks]
+    prompts = [first_question(task) for task in tasks]
     found: dict[str, Any] = {"n": len(tasks)}
     places: dict[str, Path] = {"before": work.inputs["code"], "after": work.out}
     for name, directory in places.items():

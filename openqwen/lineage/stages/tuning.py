@@ -9,7 +9,7 @@ from openqwen.core.config import Config, to_plain
 from openqwen.core.documents import Message
 from openqwen.core.files import read_json, write_json
 from openqwen.core.log import say
-from openqwen.data.conversations import Conversation, read_conversations
+from openqwen.data.conversations import Conversation, first_question, read_conversations
 from openqwen.data.origin import SetAside
 from openqwen.data.packing import Encoded, encode_conversations
 from openqwen.infer.load import load
@@ -76,14 +76,8 @@ def first_questions(
         if conversation.split != split or counts[conversation.source] >= per_source:
             continue
         counts[conversation.source] += 1
-        found.append((conversation.source, question_of(conversation)))
+        found.append((conversation.source, first_question(conversation)))
     return found
-
-
-def question_of(conversation: Conversation) -> list[Message]:
-    """Return the messages up to the first answer."""
-    roles = [message["role"] for message in conversation.messages]
-    return list(conversation.messages[: roles.index("assistant")])
 
 
 def write_samples(
