@@ -41,6 +41,21 @@ class TrainingConfig(Config):
     keep_checkpoints: int = setting(2, "newest checkpoints kept while training", ge=1)
 
 
+class EpochsConfig(TrainingConfig):
+    """Training whose length is given in steps or in passes over the data, one of the two."""
+
+    num_epochs: float = setting(0.0, "passes over the data; 0: num_steps decides", ge=0)
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> Self:
+        if (self.num_steps == 0) == (self.num_epochs == 0):
+            raise ValueError(
+                f"num_steps = {self.num_steps} and num_epochs = {self.num_epochs}: set one of the "
+                "two and leave the other 0"
+            )
+        return self
+
+
 class ModelShape(Config):
     """The decoder's size; what the tokenizer and the shards decide is not repeated here."""
 

@@ -20,6 +20,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.log import MetricStream, Progress, read_metrics, say
 from openqwen.core.manifest import METRICS_NAME, SCRATCH_NAME
 from openqwen.train.checkpoint import load_newest, save_checkpoint
+from openqwen.train.config import TrainingConfig
 
 
 class Trainer(Protocol):
@@ -53,6 +54,27 @@ class LoopSettings:
     flops_per_token: float
     peak_flops_per_s: float
     note: Callable[[dict[str, float]], str] | None = None  # what the progress line says of a row
+
+
+def calendar_of(
+    config: TrainingConfig,
+    *,
+    num_steps: int = 0,
+    flops_per_token: float = 0.0,
+    peak_flops_per_s: float = 1.0,
+    note: Callable[[dict[str, float]], str] | None = None,
+) -> LoopSettings:
+    """Return the calendar that settings ask for; `num_steps` replaces theirs where it isn't 0."""
+    return LoopSettings(
+        num_steps=num_steps or config.num_steps,
+        log_every=config.log_every_steps,
+        evaluate_every=config.evaluate_every_steps,
+        checkpoint_every=config.checkpoint_every_steps,
+        keep_checkpoints=config.keep_checkpoints,
+        flops_per_token=flops_per_token,
+        peak_flops_per_s=peak_flops_per_s,
+        note=note,
+    )
 
 
 def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) -> dict[str, Any]:

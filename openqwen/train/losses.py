@@ -18,7 +18,7 @@ from openqwen.model.likelihood import IGNORED, logit_chunks
 
 BUFFER_BYTES = 32 << 20  # of logits' gradients that wait for one product with the hidden states
 
-TokenLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+TokenLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor | None]]
 
 
 def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
@@ -33,8 +33,10 @@ def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
         () float32. Gradients reach `hidden_ND` and `weight_VD` in their own type; the weight's is
         summed in float32 over the chunks first.
     """
-    apply: Callable[[Tensor, Tensor, Tensor], Tensor] = _LinearCrossEntropy.apply
-    return apply(hidden_ND, weight_VD, targets_N)
+    valid_N = targets_N != IGNORED
+    if not bool(valid_N.all()):  # what bears no loss is not projected at all
+        hidden_ND, targets_N = hidden_ND[valid_N], targets_N[valid_N]
+    return linear_token_loss(hidden_ND, weight_VD, targets_N, _negative)[0]
 
 
 def linear_token_loss(
@@ -47,13 +49,18 @@ def linear_token_loss(
         weight_VD: the output projection, the same type as `hidden_ND`.
         targets_N: ids, all of them valid.
         loss_of: takes log-probabilities (n,) float32 and which rows they are of; returns each
-            one's loss and its slope, the derivative with respect to the log-probability.
+            one's loss and its slope, the derivative with respect to the log-probability, or None
+            where all slopes are -1.
 
     Returns:
         () float32, differentiable as `linear_cross_entropy`, and (N,) float32, detached.
     """
     apply: Callable[..., tuple[Tensor, Tensor]] = _LinearTokenLoss.apply
     return apply(hidden_ND, weight_VD, targets_N, loss_of)
+
+
+def _negative(log_probs_N: Tensor, rows: slice) -> tuple[Tensor, None]:
+    return -log_probs_N, None
 
 
 class _WeightGradient:
@@ -109,11 +116,12 @@ class _LinearTokenLoss(torch.autograd.Function):
             log_probs_N[rows] = (logits_NV.gather(1, targets_N1) - log_sum_N1)[:, 0]
             loss_N, slope_N = loss_of(log_probs_N[rows], rows)
             total += loss_N.sum()
-            # d log p / d logits is one-hot minus softmax
+            # softmax minus one-hot, in place: minus d log p / d logits
             logits_NV.sub_(log_sum_N1).exp_()
             minus_one = logits_NV.new_full((1, 1), -1.0).expand_as(targets_N1)
             logits_NV.scatter_add_(1, targets_N1, minus_one)
-            logits_NV.mul_(-slope_N[:, None])
+            if slope_N is not None:
+                logits_NV.mul_(-slope_N[:, None])
             grad_logits_NV = to_weight.add(logits_NV, rows)
             torch.mm(grad_logits_NV, weight_VD, out=grad_hidden_ND[rows])
         ctx.save_for_backward(grad_hidden_ND, to_weight.total().to(weight_VD.dtype))
@@ -125,34 +133,3 @@ class _LinearTokenLoss(torch.autograd.Function):
         grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
         scale = grad.to(grad_hidden_ND.dtype)
         return grad_hidden_ND * scale, grad_weight_VD * scale, None, None
-
-
-class _LinearCrossEntropy(torch.autograd.Function):
-    """Loss and both gradients in one pass over the rows."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
-        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
-        grad_hidden_ND = torch.empty_like(hidden_ND)
-        to_weight = _WeightGradient(hidden_ND, weight_VD)
-        for rows in logit_chunks(len(targets_N), len(weight_VD)):
-            logits_NV = (hidden_ND[rows] @ weight_VD.T).float()
-            targets = targets_N[rows].clamp_min(0)[:, None]
-            valid_N1 = (targets_N[rows] != IGNORED)[:, None]
-            log_sum_N1 = logits_NV.logsumexp(1, keepdim=True)
-            total += ((log_sum_N1 - logits_NV.gather(1, targets)) * valid_N1).sum()
-            # softmax minus one-hot, in place: the gradient of the sum with respect to the logits
-            logits_NV.sub_(log_sum_N1).exp_()
-            logits_NV.scatter_add_(1, targets, logits_NV.new_full((1, 1), -1.0).expand_as(targets))
-            if not valid_N1.all():
-                logits_NV.mul_(valid_N1)
-            grad_logits_NV = to_weight.add(logits_NV, rows)
-            torch.mm(grad_logits_NV, weight_VD, out=grad_hidden_ND[rows])
-        ctx.save_for_backward(grad_hidden_ND, to_weight.total().to(weight_VD.dtype))
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
-        scale = grad.to(grad_hidden_ND.dtype)
-        return grad_hidden_ND * scale, grad_weight_VD * scale, None

@@ -30,7 +30,7 @@ from openqwen.model.scorer import Scorer
 from openqwen.tokenizer.control import padded_rows
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.config import NextTokenConfig, PretrainConfig
-from openqwen.train.loop import LoopSettings, run_loop
+from openqwen.train.loop import calendar_of, run_loop
 from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.schedule import learning_rate_at
 from openqwen.train.step import next_token_step
@@ -149,12 +149,8 @@ def train_next_token(
     """Measure the peak, run the loop and return what the manifest tells of model and training."""
     config, shape = trainer.config, trainer.model.config
     peak = _announce(label, trainer, dtype)
-    settings = LoopSettings(
-        num_steps=config.num_steps,
-        log_every=config.log_every_steps,
-        evaluate_every=config.evaluate_every_steps,
-        checkpoint_every=config.checkpoint_every_steps,
-        keep_checkpoints=config.keep_checkpoints,
+    settings = calendar_of(
+        config,
         flops_per_token=flops_per_token(shape, trainer.context_length),
         peak_flops_per_s=peak.flops_per_s,
     )

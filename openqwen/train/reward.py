@@ -25,7 +25,7 @@ from openqwen.model.config import count_parameters
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer, scorer_from
 from openqwen.tokenizer.tokenizer import Tokenizer
-from openqwen.train.loop import LoopSettings, run_loop
+from openqwen.train.loop import LoopSettings, calendar_of, run_loop
 from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.pretrain import export
 from openqwen.train.reward_config import RewardConfig
@@ -274,12 +274,9 @@ def _calendar(trainer: RewardTrainer, dtype: torch.dtype) -> LoopSettings:
     """Measure the peak and return when things happen."""
     config, shape = trainer.config, trainer.scorer.config
     peak = measure_peak(shape, num_tokens=2048, dtype=dtype, workers=trainer.workers)
-    return LoopSettings(
+    return calendar_of(
+        config,
         num_steps=trainer.num_steps,
-        log_every=config.log_every_steps,
-        evaluate_every=config.evaluate_every_steps,
-        checkpoint_every=config.checkpoint_every_steps,
-        keep_checkpoints=config.keep_checkpoints,
         flops_per_token=flops_per_token(shape, config.max_tokens, has_vocabulary=False),
         peak_flops_per_s=peak.flops_per_s,
     )

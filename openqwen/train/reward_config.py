@@ -1,14 +1,10 @@
 """Settings of the preference model and the reward model; light to import."""
 
-from typing import Self
-
-from pydantic import model_validator
-
 from openqwen.core.config import setting
-from openqwen.train.config import TrainingConfig
+from openqwen.train.config import EpochsConfig
 
 
-class RewardConfig(TrainingConfig):
+class RewardConfig(EpochsConfig):
     """Pairwise training of a model that scores answers (§3.2.1)."""
 
     paths: tuple[str, ...] = setting(
@@ -33,15 +29,6 @@ class RewardConfig(TrainingConfig):
     center_coefficient: float = setting(
         0.0, "weight of the squared mean of both scores, which keeps them around 0", ge=0
     )
-
-    @model_validator(mode="after")
-    def _steps_or_epochs(self) -> Self:
-        if (self.num_steps == 0) == (self.num_epochs == 0):
-            raise ValueError(
-                f"num_steps = {self.num_steps} and num_epochs = {self.num_epochs}: set one of the "
-                "two and leave the other 0"
-            )
-        return self
 
 
 class PreferenceConfig(RewardConfig):

@@ -20,7 +20,7 @@ from openqwen.model.config import count_parameters
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.tokenizer.chatml import render
 from openqwen.tokenizer.tokenizer import Tokenizer
-from openqwen.train.loop import LoopSettings, run_loop
+from openqwen.train.loop import calendar_of, run_loop
 from openqwen.train.ppo import PPOTrainer
 from openqwen.train.ppo_batch import Models, RewardFunction
 from openqwen.train.ppo_config import PPOConfig
@@ -85,7 +85,7 @@ def reinforce(
             workers=workers,
         )
         _announce(label, trainer)
-        final = run_loop(label, trainer, _calendar(config), out)
+        final = run_loop(label, trainer, calendar_of(config, note=_note), out)
     export(out, models.policy, tokenizer, lineage_hash=lineage_hash)
     export(out / "value", models.value, tokenizer, lineage_hash=lineage_hash)
     return _counts(trainer, dtype, final) | {"left_out": len(queries) - len(prompts)}
@@ -153,19 +153,6 @@ def encode_queries(
     """Return the ids of conversations that wait for an answer, those that are short enough."""
     found = [render(query, tokenizer, add_generation_prompt=True).ids for query in queries]
     return [ids for ids in found if len(ids) <= max_tokens]
-
-
-def _calendar(config: PPOConfig) -> LoopSettings:
-    return LoopSettings(
-        num_steps=config.num_steps,
-        log_every=config.log_every_steps,
-        evaluate_every=config.evaluate_every_steps,
-        checkpoint_every=config.checkpoint_every_steps,
-        keep_checkpoints=config.keep_checkpoints,
-        flops_per_token=0.0,
-        peak_flops_per_s=1.0,
-        note=_note,
-    )
 
 
 def _note(row: dict[str, float]) -> str:

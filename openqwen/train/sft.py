@@ -29,7 +29,7 @@ from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.layers import Dropout
 from openqwen.model.likelihood import IGNORED
 from openqwen.tokenizer.tokenizer import Tokenizer
-from openqwen.train.loop import LoopSettings, run_loop
+from openqwen.train.loop import LoopSettings, calendar_of, run_loop
 from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.pretrain import export
 from openqwen.train.schedule import learning_rate_at
@@ -69,12 +69,12 @@ class SFTTrainer:
         self.seed = seed
         self.device = model.lm_head.weight.device
         self.optimiser = MasterAdamW(model, config, compute_dtype=dtype)
-        self.tokens_per_step = config.sequences_per_step * config.context_length
+        self.tokens_per_step = config.sequences_per_step * config.row_length
         self.num_steps = sum(r.num_steps for r in rounds)
         self.validation = {
             name: PackedBatches(
                 encoded,
-                context_length=config.context_length,
+                context_length=config.row_length,
                 sequences_per_step=config.micro_sequences,
                 seed=seed,
             ).epoch_batches()
@@ -183,7 +183,7 @@ def rounds_of(
             )
         batches = PackedBatches(
             encoded,
-            context_length=config.context_length,
+            context_length=config.row_length,
             sequences_per_step=config.sequences_per_step,
             seed=seed + number,
             pack=config.packing,
@@ -257,18 +257,15 @@ def _calendar(trainer: SFTTrainer, dtype: torch.dtype) -> LoopSettings:
     A token counts all weights but the output projection, which only learnt tokens pass through.
     """
     config, shape = trainer.config, trainer.model.config
-    rows = config.micro_sequences * config.context_length
+    rows = config.micro_sequences * config.row_length
     peak = measure_peak(shape, num_tokens=rows, dtype=dtype, workers=trainer.workers)
     whole = flops_per_token(shape, config.context_length)
     body = flops_per_token(shape, config.context_length, has_vocabulary=False)
     batches = trainer.rounds[0].batches
-    learnt = batches.encoded.learnt_tokens / (batches.rows_per_epoch * config.context_length)
-    return LoopSettings(
+    learnt = batches.encoded.learnt_tokens / (batches.rows_per_epoch * config.row_length)
+    return calendar_of(
+        config,
         num_steps=trainer.num_steps,
-        log_every=config.log_every_steps,
-        evaluate_every=config.evaluate_every_steps,
-        checkpoint_every=config.checkpoint_every_steps,
-        keep_checkpoints=config.keep_checkpoints,
         flops_per_token=round(body + learnt * (whole - body)),
         peak_flops_per_s=peak.flops_per_s,
     )

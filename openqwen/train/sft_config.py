@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from openqwen.core.config import Config, setting
 from openqwen.tokenizer.template import DEFAULT_SYSTEM
-from openqwen.train.config import TrainingConfig
+from openqwen.train.config import EpochsConfig
 
 
 class LoraConfig(Config):
@@ -19,7 +19,7 @@ class LoraConfig(Config):
     )
 
 
-class SFTConfig(TrainingConfig):
+class SFTConfig(EpochsConfig):
     """Next-token loss on the assistant's tokens of conversations (§3.1)."""
 
     paths: tuple[str, ...] = setting(
@@ -28,11 +28,13 @@ class SFTConfig(TrainingConfig):
     validation_share: float = setting(
         0.03, "share of your own conversations that is held out", ge=0, lt=1
     )
-    context_length: int = setting(2048, "tokens of a packed sequence", source="§3.1", ge=8)
+    context_length: int = setting(2048, "tokens of a conversation at most", source="§3.1", ge=8)
+    contexts_per_row: int = setting(
+        1, "context lengths a packed row has room for; more waste less on padding", ge=1
+    )
     num_steps: int = setting(4000, "optimiser steps; 0: num_epochs decides", source="§3.1", ge=0)
-    num_epochs: float = setting(0.0, "passes over the conversations; 0: num_steps decides", ge=0)
-    sequences_per_step: int = setting(128, "packed sequences a step", source="§3.1", ge=1)
-    micro_sequences: int = setting(4, "sequences a forward pass; the rest is accumulated", ge=1)
+    sequences_per_step: int = setting(128, "packed rows a step", source="§3.1", ge=1)
+    micro_sequences: int = setting(4, "rows a forward pass; the rest is accumulated", ge=1)
     learning_rate: float = setting(2e-6, "peak learning rate", source="§3.1", gt=0)
     schedule: str = setting(
         "constant",
@@ -49,19 +51,19 @@ class SFTConfig(TrainingConfig):
         ge=0,
         lt=1,
     )
-    packing: bool = setting(True, "several conversations a sequence, unseen by each other")
+    packing: bool = setting(True, "several conversations a row, unseen by each other")
     default_system: str = setting(
         DEFAULT_SYSTEM, "system prompt of conversations that have none; empty for none"
     )
     lora: LoraConfig = setting(LoraConfig(), "low-rank adapters instead of whole matrices")
 
+    @property
+    def row_length(self) -> int:
+        """Return the tokens of a packed row."""
+        return self.context_length * self.contexts_per_row
+
     @model_validator(mode="after")
-    def _steps_or_epochs(self) -> Self:
-        if (self.num_steps == 0) == (self.num_epochs == 0):
-            raise ValueError(
-                f"num_steps = {self.num_steps} and num_epochs = {self.num_epochs}: set one of the "
-                "two and leave the other 0"
-            )
+    def _rows_divide(self) -> Self:
         if self.sequences_per_step % self.micro_sequences:
             raise ValueError(
                 f"micro_sequences = {self.micro_sequences} must divide sequences_per_step = "
@@ -73,7 +75,7 @@ class SFTConfig(TrainingConfig):
 class CodeChatConfig(SFTConfig):
     """Several rounds of fine-tuning on code (§4): many tasks first, then fewer and better ones."""
 
-    context_length: int = setting(8192, "tokens of a packed sequence", source="§4", ge=8)
+    context_length: int = setting(8192, "tokens of a conversation at most", source="§4", ge=8)
     learning_rate: float = setting(1e-5, "peak learning rate (14B: 2e-6)", source="§4", gt=0)
     warmup_steps: int = setting(120, "steps of linear warm-up: 3 %", source="§4", ge=0)
     second_round_share: float = setting(
@@ -87,7 +89,7 @@ class CodeChatConfig(SFTConfig):
 class MathChatConfig(SFTConfig):
     """Fine-tuning on arithmetic and word problems (§5)."""
 
-    context_length: int = setting(1024, "tokens of a packed sequence", source="§5", ge=8)
+    context_length: int = setting(1024, "tokens of a conversation at most", source="§5", ge=8)
     num_steps: int = setting(50_000, "optimiser steps; 0: num_epochs decides", source="§5", ge=0)
     learning_rate: float = setting(2e-5, "peak learning rate", source="§5", gt=0)
     num_problems: int = setting(20_000, "problems made, held-out ones among them", ge=10)

@@ -67,8 +67,6 @@ def next_token_loss(
 ) -> Tensor:
     """Return the summed negative log-likelihood of the targets in nats, () float32.
 
-    Only states that bear loss go through the output projection.
-
     Args:
         model: in training mode.
         inputs_BT: token ids.
@@ -77,11 +75,7 @@ def next_token_loss(
         dropout: of this micro-batch, or None.
     """
     hidden_ND = model.hidden(inputs_BT, segments_BT=segments_BT, dropout=dropout).flatten(0, 1)
-    targets_N = targets_BT.flatten()
-    valid_N = targets_N != IGNORED
-    if not bool(valid_N.all()):
-        hidden_ND, targets_N = hidden_ND[valid_N], targets_N[valid_N]
-    return linear_cross_entropy(hidden_ND, model.lm_head.weight, targets_N)
+    return linear_cross_entropy(hidden_ND, model.lm_head.weight, targets_BT.flatten())
 
 
 def next_token_step(

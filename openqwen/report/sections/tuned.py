@@ -46,7 +46,9 @@ def tuning_settings(stage: StageFacts, reported: dict[str, str]) -> Table:
         "warm-up steps": integer(settings["warmup_steps"]),
         "steps": integer(counts["steps"]),
         "sequence length (tokens)": integer(counts["context_length"]),
-        "sequences a step": integer(settings["sequences_per_step"]),
+        "sequences a step": integer(
+            settings["sequences_per_step"] * settings["contexts_per_row"]
+        ),
         "dropout": small(settings["dropout"]),
         "weight decay": small(settings["weight_decay"]),
         "gradient clipping": small(settings["clip_norm"]),
