@@ -49,5 +49,8 @@ def _check(stage: StageFacts) -> list[Block]:
             note="Greedy replies; whole means that Python's parser takes it and finds a function. "
             f"Whether it does what was asked is not measured here ({percent(after['parses'], 0)} "
             "is no pass@1).",
-        )
+        ),
+        tuned.change_of_shares(
+            found["before"]["interval"], after["interval"], "Replies that are Python"
+        ),
     ]

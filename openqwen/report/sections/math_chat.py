@@ -36,6 +36,7 @@ def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
         ),
         tuned.tuning_settings(stage, REPORTED),
         _accuracy(stage),
+        _finding(stage),
         *tuned.loss_plots(stage),
         _examples(stage),
         Text(
@@ -71,6 +72,12 @@ def _accuracy(stage: StageFacts) -> Table:
         rows,
         note=f"Greedy replies; the last number counts. Seed {found['seed']}.",
     )
+
+
+def _finding(stage: StageFacts) -> Text:
+    found = stage.json("evaluation.json")
+    intervals = (found[key]["interval"] for key in ("before", "after"))
+    return tuned.change_of_shares(*intervals, "Exact answers")
 
 
 def _examples(stage: StageFacts) -> Samples:

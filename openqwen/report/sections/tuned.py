@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from openqwen.core.log import read_metrics
-from openqwen.report.content import Block, LinePlot, Row, Sample, Samples, Series, Table
+from openqwen.report.content import Block, LinePlot, Row, Sample, Samples, Series, Table, Text
 from openqwen.report.formatting import MISSING, compact, decimal, integer, percent, signed, small
 from openqwen.report.palette import group_places
 from openqwen.report.run_facts import StageFacts
@@ -46,9 +46,7 @@ def tuning_settings(stage: StageFacts, reported: dict[str, str]) -> Table:
         "warm-up steps": integer(settings["warmup_steps"]),
         "steps": integer(counts["steps"]),
         "sequence length (tokens)": integer(counts["context_length"]),
-        "sequences a step": integer(
-            settings["sequences_per_step"] * settings["contexts_per_row"]
-        ),
+        "sequences a step": integer(settings["sequences_per_step"] * settings["contexts_per_row"]),
         "dropout": small(settings["dropout"]),
         "weight decay": small(settings["weight_decay"]),
         "gradient clipping": small(settings["clip_norm"]),
@@ -166,6 +164,15 @@ def share(value: float, interval: Sequence[float]) -> str:
     """Return a share with its interval, in per cent."""
     low, high = (decimal(100 * x, 1) for x in interval)
     return f"{decimal(100 * value, 1)} ({low} – {high})"
+
+
+def change_of_shares(before: Sequence[float], after: Sequence[float], what: str) -> Text:
+    """Return in words whether two shares' intervals lie apart."""
+    if before[1] < after[0]:
+        return Text(f"{what}: measurably more than before, the intervals lie apart.")
+    if after[1] < before[0]:
+        return Text(f"{what}: measurably less than before, the intervals lie apart.")
+    return Text(f"{what}: no measurable difference, the intervals overlap.")
 
 
 def size_line(stage: StageFacts) -> list[str]:
