@@ -64,6 +64,7 @@ def _show_masks(base: Path, files: list[str]) -> None:
 
     from openqwen.data.conversations import marked, read_conversations
     from openqwen.data.origin import SetAside
+    from openqwen.tokenizer.chatml import render
     from openqwen.tokenizer.template import DEFAULT_SYSTEM
     from openqwen.tokenizer.tokenizer import Tokenizer
 
@@ -73,8 +74,8 @@ def _show_masks(base: Path, files: list[str]) -> None:
     conversations = read_conversations([Path(name) for name in files], set_aside=set_aside)
     for conversation in islice(conversations, SHOWN):
         pieces = marked(conversation.messages, tokenizer, default_system=DEFAULT_SYSTEM)
-        learnt = sum(len(tokenizer.encode(text)) for text, is_learnt in pieces if is_learnt)
-        print(f"── {conversation.id}: about {learnt} learnt tokens, marked {begin}so{end}")
+        learnt = sum(render(conversation.messages, tokenizer).learnt)
+        print(f"── {conversation.id}: {learnt} learnt tokens, marked {begin}so{end}")
         print("".join(f"{begin}{text}{end}" if marks else text for text, marks in pieces))
     list(conversations)  # the rest is read for its bad rows
     if set_aside.counts:
