@@ -84,8 +84,9 @@ def draw_rows(
         logits_BV: scores, any floating type.
         temperature: divides the logits, above 0.
         top_p: mass of the set.
-        bias_V: 0 for tokens that may be chosen, minus infinity for others; float32.
-        generators: each row's own source of randomness.
+        bias_V: 0 for tokens that may be chosen, minus infinity for others; float32, beside the
+            logits.
+        generators: each row's own source of randomness, on the CPU.
 
     Returns:
         The tokens, and whether each row's first draw was taken: the mean over many rows and steps
@@ -93,11 +94,13 @@ def draw_rows(
     """
     probs_BV = torch.softmax(logits_BV.float().div_(temperature).add_(bias_V), -1)
     mass_BV = probs_BV.cumsum(-1)
-    tokens = torch.zeros(len(probs_BV), dtype=torch.int64)
-    waiting = torch.arange(len(probs_BV))
+    device = probs_BV.device
+    tokens = torch.zeros(len(probs_BV), dtype=torch.int64, device=device)
+    waiting = torch.arange(len(probs_BV), device=device)
     taken_first: list[bool] = []
     while len(waiting):
-        draws_N = torch.cat([torch.rand(1, generator=generators[row]) for row in waiting.tolist()])
+        rows = waiting.tolist()
+        draws_N = torch.cat([torch.rand(1, generator=generators[row]) for row in rows]).to(device)
         of_N1 = mass_BV[waiting]
         drawn_N1 = torch.searchsorted(of_N1, draws_N[:, None] * of_N1[:, -1:], right=True)
         drawn_N1.clamp_(max=probs_BV.shape[1] - 1)

@@ -77,6 +77,7 @@ def sample_responses(
     chunks = [order[i : i + CHUNK_ROWS] for i in range(0, len(order), CHUNK_ROWS)]
     bias_V = torch.zeros(len(vocabulary.allowed_V))
     bias_V.masked_fill_(~vocabulary.allowed_V, -torch.inf)
+    bias_V = bias_V.to(model.lm_head.weight.device)
 
     def sample(chunk: list[int]) -> tuple[list[list[int]], int]:
         generators = [torch.Generator().manual_seed(seeds[i]) for i in chunk]

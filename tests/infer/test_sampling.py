@@ -9,6 +9,7 @@ from openqwen.core.errors import UserError
 from openqwen.infer.config import Sampling
 from openqwen.infer.sampling import (
     allowed_rows,
+    draw_rows,
     keep_min_p,
     keep_top_k,
     keep_top_p,
@@ -120,3 +121,44 @@ def test_rows_past_the_vocabulary_and_reserved_tokens_are_not_allowed():
 def test_settings_that_make_no_sense_are_refused(given_, message):
     with pytest.raises(UserError, match=message):
         parse_config(Sampling, given_, where="generate")
+
+
+def test_drawing_rows_without_sorting_is_the_same_distribution():
+    """Frequencies of 40,000 draws beside the exact top-p distribution; nothing outside the set."""
+    generator = torch.Generator().manual_seed(0)
+    logits_V = torch.randn(12, generator=generator) * 1.5
+    allowed_V = torch.ones(12, dtype=torch.bool)
+    allowed_V[3] = False
+    bias_V = torch.zeros(12).masked_fill_(~allowed_V, -torch.inf)
+    expected_V = keep_top_p(torch.softmax(logits_V / 0.8 + bias_V, 0), 0.8)
+    kept = float(expected_V.sum())
+    rows = 400
+    generators = [torch.Generator().manual_seed(seed) for seed in range(rows)]
+    counts_V, taken = torch.zeros(12), 0
+    for _ in range(100):
+        tokens, first = draw_rows(
+            logits_V.expand(rows, 12),
+            temperature=0.8,
+            top_p=0.8,
+            bias_V=bias_V,
+            generators=generators,
+        )
+        counts_V += torch.bincount(torch.tensor(tokens), minlength=12)
+        taken += sum(first)
+    shares_V = counts_V / counts_V.sum()
+    torch.testing.assert_close(shares_V, expected_V / kept, atol=0.012, rtol=0)
+    assert not counts_V[expected_V == 0].any()
+    assert taken / counts_V.sum() == pytest.approx(kept, abs=0.01)
+
+
+def test_a_row_draws_the_same_whoever_stands_beside_it():
+    logits_BV = torch.randn(5, 50, generator=torch.Generator().manual_seed(1))
+
+    def draw(rows):
+        generators = [torch.Generator().manual_seed(row) for row in rows]
+        settings = {"temperature": 1.0, "top_p": 0.9, "bias_V": torch.zeros(50)}
+        return draw_rows(logits_BV[rows], generators=generators, **settings)[0]
+
+    together = draw([0, 1, 2, 3, 4])
+    assert draw([3]) == [together[3]]
+    assert draw([4, 1]) == [together[4], together[1]]
