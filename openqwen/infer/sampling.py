@@ -92,7 +92,7 @@ def draw_rows(
         The tokens, and whether each row's first draw was taken: the mean over many rows and steps
         is the mass that top-p keeps, without bias.
     """
-    probs_BV = torch.softmax(logits_BV.float().div_(temperature).add_(bias_V), -1)
+    probs_BV = torch.softmax(logits_BV.float() / temperature + bias_V, -1)
     mass_BV = probs_BV.cumsum(-1)
     device = probs_BV.device
     tokens = torch.zeros(len(probs_BV), dtype=torch.int64, device=device)
@@ -101,8 +101,8 @@ def draw_rows(
     while len(waiting):
         rows = waiting.tolist()
         draws_N = torch.cat([torch.rand(1, generator=generators[row]) for row in rows]).to(device)
-        of_N1 = mass_BV[waiting]
-        drawn_N1 = torch.searchsorted(of_N1, draws_N[:, None] * of_N1[:, -1:], right=True)
+        of_NV = mass_BV[waiting]
+        drawn_N1 = torch.searchsorted(of_NV, draws_N[:, None] * of_NV[:, -1:], right=True)
         drawn_N1.clamp_(max=probs_BV.shape[1] - 1)
         probs_NV = probs_BV[waiting]
         likelier_NV = probs_NV > probs_NV.gather(1, drawn_N1)

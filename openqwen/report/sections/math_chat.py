@@ -76,8 +76,8 @@ def _accuracy(stage: StageFacts) -> Table:
 
 def _finding(stage: StageFacts) -> Text:
     found = stage.json("evaluation.json")
-    intervals = (found[key]["interval"] for key in ("before", "after"))
-    return tuned.change_of_shares(*intervals, "Exact answers")
+    before, after = found["before"]["interval"], found["after"]["interval"]
+    return tuned.change_of_shares(before, after, "Exact answers")
 
 
 def _examples(stage: StageFacts) -> Samples:
