@@ -36,6 +36,7 @@ from openqwen.train.texts import pack_texts
 from openqwen.train.throughput import flops_per_token, measure_peak
 
 ORDER_PURPOSE = 23
+PADDING_STEPS = 20  # that the share of padding is measured on
 
 
 @dataclass(frozen=True)
@@ -291,12 +292,14 @@ def load_scorer_body(body: Path, *, seed: int, device: torch.device) -> Scorer:
 
 
 def _padding(trainer: RewardTrainer) -> float:
-    """Return the share of padding in the first step's packed rows."""
-    pairs, size = trainer._pairs(0), trainer.config.micro_pairs
+    """Return the share of padding in the packed rows of the first steps."""
+    size = trainer.config.micro_pairs
     used = total = 0
-    for start in range(0, len(pairs), size):
-        part = pairs[start : start + size]
-        batch = pack_texts([ids for pair in part for ids in (pair.chosen, pair.rejected)])
-        used += sum(pair.size for pair in part)
-        total += batch.ids_BT.numel()
+    for step in range(min(PADDING_STEPS, trainer.num_steps)):
+        pairs = trainer._pairs(step)
+        for start in range(0, len(pairs), size):
+            part = pairs[start : start + size]
+            batch = pack_texts([ids for pair in part for ids in (pair.chosen, pair.rejected)])
+            used += sum(pair.size for pair in part)
+            total += batch.ids_BT.numel()
     return 1 - used / total
