@@ -1,16 +1,15 @@
 """`openqwen ppo`: reinforcement learning of a chat model from a reward model."""
 
 import argparse
-from pathlib import Path
 
 from openqwen.cli.recipe_arguments import (
-    add_paths,
     add_tuning_arguments,
     model_directory,
+    output_directory,
     run_stage,
+    set_data,
     stage_directory,
 )
-from openqwen.core.errors import UserError
 
 NAME = "ppo"
 HELP = "improve a chat model against a reward model by PPO; a killed run is taken up again"
@@ -39,13 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the chat-rlhf stage on directories given by hand."""
-    if not args.out:
-        raise UserError("--out is missing: name a directory to write the model to")
+    out = output_directory(args)
     inputs = {"chat": model_directory(args.model), "reward": model_directory(args.reward)}
     if args.shards:
         inputs["shards"] = stage_directory(args.shards, "shards")
     else:
         args.assignments.append("chat_rlhf.pretraining_coefficient=0")
-    add_paths(args, "chat_rlhf", args.data)
-    run_stage("chat-rlhf", args, inputs, Path(args.out))
+    set_data(args, "chat_rlhf", args.data)
+    run_stage("chat-rlhf", args, inputs, out)
     return 0

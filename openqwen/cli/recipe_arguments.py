@@ -64,6 +64,17 @@ def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
+def output_directory(args: argparse.Namespace) -> Path:
+    """Return the directory to write.
+
+    Raises:
+        UserError: if `--out` was not given.
+    """
+    if not args.out:
+        raise UserError("--out is missing: name a directory to write the model to")
+    return Path(args.out)
+
+
 def model_directory(path: str) -> Path:
     """Return a directory that holds a model, or holds one that a stage has finished.
 
@@ -76,7 +87,7 @@ def model_directory(path: str) -> Path:
     return directory
 
 
-def add_paths(args: argparse.Namespace, section: str, files: list[str]) -> None:
+def set_data(args: argparse.Namespace, section: str, files: list[str]) -> None:
     """Set a section's `paths` to absolute names, in front of what the user sets.
 
     Raises:

@@ -1,15 +1,14 @@
 """`openqwen reward`: train a reward model on one's own preference pairs."""
 
 import argparse
-from pathlib import Path
 
 from openqwen.cli.recipe_arguments import (
-    add_paths,
     add_tuning_arguments,
     model_directory,
+    output_directory,
     run_stage,
+    set_data,
 )
-from openqwen.core.errors import UserError
 
 NAME = "reward"
 HELP = "train a reward model on preference pairs, from a language or a preference model"
@@ -26,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the reward stage on the user's files alone."""
-    if not args.out:
-        raise UserError("--out is missing: name a directory to write the model to")
-    add_paths(args, "reward", args.data)
-    run_stage("reward", args, {"base": model_directory(args.model)}, Path(args.out))
+    out = output_directory(args)
+    set_data(args, "reward", args.data)
+    run_stage("reward", args, {"base": model_directory(args.model)}, out)
     return 0

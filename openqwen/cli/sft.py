@@ -5,12 +5,12 @@ from itertools import islice
 from pathlib import Path
 
 from openqwen.cli.recipe_arguments import (
-    add_paths,
     add_tuning_arguments,
     model_directory,
+    output_directory,
     run_stage,
+    set_data,
 )
-from openqwen.core.errors import UserError
 
 NAME = "sft"
 HELP = "fine-tune a model on conversations (OpenAI, ShareGPT or Alpaca form; JSONL or Parquet)"
@@ -46,15 +46,14 @@ def run(args: argparse.Namespace) -> int:
     if args.show_masks:
         _show_masks(base, args.data)
         return 0
-    if not args.out:
-        raise UserError("--out is missing: name a directory to write the model to")
+    out = output_directory(args)
     if args.lora:
         if args.recipe == "finetune":
             args.recipe = "finetune-lora"
         else:
             args.assignments.insert(0, "chat.lora.rank=16")
-    add_paths(args, "chat", args.data)
-    run_stage("chat", args, {"base": base}, Path(args.out))
+    set_data(args, "chat", args.data)
+    run_stage("chat", args, {"base": base}, out)
     return 0
 
 

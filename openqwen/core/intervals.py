@@ -6,6 +6,7 @@ mean, half_width = mean_interval([0.1, 0.3, 0.2])      # 95 %, Student's t
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 # two-sided 95 % quantiles of Student's t for 1 … 30 degrees of freedom; beyond, a close formula
 _T_95 = (
@@ -58,3 +59,9 @@ def share_interval(successes: float, n: int) -> tuple[float, float]:
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return (max(0.0, (center - half) / scale), min(1.0, (center + half) / scale))
+
+
+def measured_share(name: str, successes: float, n: int) -> dict[str, Any]:
+    """Return a share under its name and its interval, rounded to four digits, for a JSON file."""
+    interval = [round(x, 4) for x in share_interval(successes, n)]
+    return {name: round(successes / n, 4), "interval": interval}

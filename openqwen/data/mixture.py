@@ -240,7 +240,8 @@ def _describe(
         row["share_got"] = _ratio(row["mixture_bytes"], total)
     for group, row in groups.items():
         row["weight"] = config.weights.get(group)
-        row["share_asked"] = _ratio(config.weights[group], all_weights) if config.weights else None
+        asked = config.weights.get(group, 0.0)
+        row["share_asked"] = _ratio(asked, all_weights) if config.weights else None
         row["wanted_bytes"] = round(wanted.get(group, 0.0))
         row["shortfall_bytes"] = max(0, row["wanted_bytes"] - row["mixture_bytes"])
     for source, row in sources.items():

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from openqwen.core.documents import Message
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files
-from openqwen.core.intervals import share_interval
+from openqwen.core.intervals import measured_share
 from openqwen.data.conversation_rows import BadRowError, messages_of, text
 from openqwen.data.draw import draw
 from openqwen.data.origin import SetAside, open_unpacked
@@ -133,14 +133,9 @@ def pair_of(row: dict[str, Any]) -> tuple[list[Message], str, str]:
         BadRowError: if it has none of the forms, an answer is empty or both are equal.
     """
     if "human_ref_A" in row:
-        better, worse = (
-            ("human_ref_A", "human_ref_B")
-            if row.get("labels") == 1
-            else (
-                "human_ref_B",
-                "human_ref_A",
-            )
-        )
+        better, worse = "human_ref_A", "human_ref_B"
+        if row.get("labels") != 1:
+            better, worse = worse, better
         found = [_user(text("history", row.get("history")))], row[better], row[worse]
     elif isinstance(row.get("summaries"), list):
         found = _summarize(row)
@@ -187,12 +182,8 @@ def measure_scores(
     n = len(pairs)
     won = sum((a > b) + 0.5 * (a == b) for a, b in zip(chosen, rejected, strict=True))
     lengths = [(len(pair.chosen), len(pair.rejected)) for pair in pairs]
-    return {
-        "n": n,
-        "accuracy": round(won / n, 4),
-        "interval": [round(x, 4) for x in share_interval(won, n)],
-        "longer_wins": round(sum((a > b) + 0.5 * (a == b) for a, b in lengths) / n, 4),
-    }
+    longer = sum((a > b) + 0.5 * (a == b) for a, b in lengths)
+    return {"n": n, **measured_share("accuracy", won, n), "longer_wins": round(longer / n, 4)}
 
 
 def pair_ids(pair: Pair, tokenizer: Tokenizer, max_tokens: int) -> tuple[list[int], list[int]]:

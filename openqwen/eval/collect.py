@@ -24,7 +24,9 @@ from openqwen.core.config import parse_config
 from openqwen.core.documents import Message
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, write_text
+from openqwen.core.workers import Workers
 from openqwen.data.preferences import reply_ids
+from openqwen.eval.reward_suite import score_ids
 from openqwen.infer.config import Sampling
 from openqwen.infer.load import load
 from openqwen.model.formats.directory import read_checkpoint
@@ -164,25 +166,22 @@ def write_vote_page(path: Path, duels: Sequence[Duel]) -> None:
 
 def judge_by_model(duels: Sequence[Duel], judge: Path) -> list[dict[str, Any]]:
     """Return the pairs judged by a reward model's scores; equal scores are left out."""
-    import torch
-
     scorer = read_checkpoint(judge).load_scorer()
     tokenizer = Tokenizer.from_file(judge)
+    texts = []
+    for duel in duels:
+        prompt = render(duel.prompt, tokenizer, add_generation_prompt=True).ids
+        texts += [
+            reply_ids(prompt, side.answer, tokenizer, MAX_SCORED_TOKENS)
+            for side in (duel.left, duel.right)
+        ]
+    with Workers() as workers:
+        scores = score_ids(scorer, texts, workers).tolist()
     rows = []
-    with torch.no_grad():
-        for duel in duels:
-            prompt = render(duel.prompt, tokenizer, add_generation_prompt=True).ids
-            left, right = (
-                float(
-                    scorer.scores(
-                        torch.tensor([reply_ids(prompt, c.answer, tokenizer, MAX_SCORED_TOKENS)])
-                    )
-                )
-                for c in (duel.left, duel.right)
-            )
-            if left != right:
-                scores = {"score_chosen": max(left, right), "score_rejected": min(left, right)}
-                rows.append(_judged(duel, left > right, f"model:{judge}") | scores)
+    for duel, left, right in zip(duels, scores[0::2], scores[1::2], strict=True):
+        if left != right:
+            found = {"score_chosen": max(left, right), "score_rejected": min(left, right)}
+            rows.append(_judged(duel, left > right, f"model:{judge}") | found)
     return rows
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.core.workers import Workers
+from openqwen.data.packing import chunks_by_length
 from openqwen.data.preferences import Pair, measure_scores, pair_ids
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer
@@ -54,8 +55,7 @@ def evaluate_pairs(
 @torch.no_grad()
 def score_ids(scorer: Scorer, texts: Sequence[Sequence[int]], workers: Workers) -> Tensor:
     """Return the score at each text's last token, (N,) float32; texts of like length together."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    chunks = [order[i : i + BATCH_TEXTS] for i in range(0, len(order), BATCH_TEXTS)]
+    chunks = chunks_by_length([len(ids) for ids in texts], BATCH_TEXTS)
     device = scorer.score.weight.device
 
     def score(chunk: list[int]) -> Tensor:

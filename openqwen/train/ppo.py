@@ -20,6 +20,7 @@ from openqwen.core.log import warn
 from openqwen.core.seeds import generator_for, seed_of
 from openqwen.core.workers import Workers
 from openqwen.data.loader import TokenWindows
+from openqwen.data.packing import chunks_by_length
 from openqwen.train.losses import linear_token_loss
 from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.ppo_batch import (
@@ -37,6 +38,7 @@ from openqwen.train.ppo_config import PPOConfig
 from openqwen.train.ppo_losses import (
     clipped_policy_terms,
     explained_variance,
+    is_clipped,
     masked_mean,
     value_terms,
 )
@@ -97,14 +99,15 @@ class PPOTrainer:
         self.running, self.monitor = RunningScore(), HackingMonitor(config)
         self.stop_reason = ""
         self._flagged: set[str] = set()
+        self._epoch_order: tuple[int, list[int]] | None = None
         self.num_responses = config.queries_per_step * config.responses_per_query
         self.tokens_per_step = self.num_responses * config.max_new_tokens
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """Sample, score and update once; return everything worth a plot."""
         config = self.config
-        rollouts = self._sample(self._queries(step), SAMPLES, step)
         prompts = self._queries(step)
+        rollouts = self._sample(prompts, SAMPLES, step)
         experience = measure(
             self.models,
             prompts,
@@ -148,21 +151,17 @@ class PPOTrainer:
         if len(self.held_out) < 2:
             return {"n": 0}
         rollouts = self._sample(self.held_out, HELD_OUT, 0)
-        scores = self.score(self.held_out, rollouts).tolist()
-        mean, half = mean_interval(scores)
-        length = sum(map(len, rollouts.responses)) / len(scores)
-        return {"n": len(scores), "score": mean, "half_width": half, "length": length}
-
-    def score(self, prompts: list[list[int]], rollouts: Rollouts) -> Tensor:
-        """Return the reward model's scores of responses, (R,)."""
-        return score_responses(
+        scores = score_responses(
             self.models.reward,
-            prompts,
+            self.held_out,
             rollouts,
             end_id=self.vocabulary.end_id,
             micro_responses=self.config.micro_responses,
             workers=self.workers,
-        )
+        ).tolist()
+        mean, half = mean_interval(scores)
+        length = sum(map(len, rollouts.responses)) / len(scores)
+        return {"n": len(scores), "score": mean, "half_width": half, "length": length}
 
     def state(self) -> dict[str, Tensor]:
         """Return both optimisers' states, the running score and the monitor's baseline."""
@@ -192,10 +191,16 @@ class PPOTrainer:
         chosen: list[list[int]] = []
         for place in range(step * config.queries_per_step, (step + 1) * config.queries_per_step):
             epoch, index = divmod(place, len(self.prompts))
-            generator = generator_for(self.seed, QUERIES, epoch)
-            order = torch.randperm(len(self.prompts), generator=generator)
-            chosen += [self.prompts[int(order[index])]] * config.responses_per_query
+            chosen += [self.prompts[self._order(epoch)[index]]] * config.responses_per_query
         return chosen
+
+    def _order(self, epoch: int) -> list[int]:
+        """Return an epoch's order of the queries; the last one asked for is kept."""
+        if self._epoch_order is None or self._epoch_order[0] != epoch:
+            generator = generator_for(self.seed, QUERIES, epoch)
+            order = torch.randperm(len(self.prompts), generator=generator).tolist()
+            self._epoch_order = (epoch, order)
+        return self._epoch_order[1]
 
     def _sample(self, prompts: list[list[int]], purpose: int, step: int) -> Rollouts:
         return sample_responses(
@@ -233,9 +238,9 @@ class PPOTrainer:
     def _parts(self, experience: Experience, chosen: list[int]) -> list[tuple[list[int], States]]:
         """Return micro-batches of responses of like length, with their packed texts."""
         prompts, responses = experience.prompts, experience.responses
-        ordered = sorted(chosen, key=lambda i: len(prompts[i]) + len(responses[i]))
-        size = self.config.micro_responses
-        parts = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+        lengths = [len(prompts[i]) + len(responses[i]) for i in chosen]
+        chunks = chunks_by_length(lengths, self.config.micro_responses)
+        parts = [[chosen[place] for place in chunk] for chunk in chunks]
         return [
             (part, states_of([prompts[i] for i in part], [responses[i] for i in part]))
             for part in parts
@@ -258,7 +263,7 @@ class PPOTrainer:
             loss = terms_N.sum() / num_tokens
             return loss, (float(loss.detach()), float(clipped_N.sum()) / num_tokens)
 
-        rate = self._rate(step, self.config.value_learning_rate)
+        rate = learning_rate_at(step, self.config, peak=self.config.value_learning_rate)
         found, norm = optimise(
             self.value_optimiser,
             loss_of,
@@ -296,7 +301,7 @@ class PPOTrainer:
             nll = next_token_loss(self.models.policy, *item) / text_tokens
             return config.pretraining_coefficient * nll, {"pretraining_loss": float(nll.detach())}
 
-        rate = self._rate(step, config.learning_rate)
+        rate = learning_rate_at(step, config)
         found, norm = optimise(
             self.policy_optimiser, loss_of, items, learning_rate=rate, workers=self.workers
         )
@@ -324,8 +329,7 @@ class PPOTrainer:
         )
         change_N = log_probs_N.cpu() - part.old_N
         ratio_N = change_N.exp()
-        plain_N = part.advantages_N * ratio_N
-        clipped_N = part.advantages_N * ratio_N.clamp(1 - clip, 1 + clip) < plain_N
+        clipped_N = is_clipped(ratio_N, part.advantages_N, clip=clip)
         return total / num_tokens, {
             "policy_loss": float(total.detach()) / num_tokens,
             "policy_clip_fraction": float(clipped_N.sum()) / num_tokens,
@@ -351,9 +355,6 @@ class PPOTrainer:
         return list(
             zip(inputs_BT.to(device).split(size), targets_BT.to(device).split(size), strict=True)
         )
-
-    def _rate(self, step: int, peak: float) -> float:
-        return learning_rate_at(step, self.config.model_copy(update={"learning_rate": peak}))
 
     def _look_out(self, step: int, row: dict[str, Tensor | float]) -> int:
         """Warn of signs of reward hacking; by choice they end the run."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.workers import Workers
+from openqwen.data.packing import chunks_by_length
 from openqwen.model.decoder import Decoder
 from openqwen.model.likelihood import token_log_probs, token_losses
 from openqwen.model.scorer import Scorer
@@ -112,8 +113,8 @@ def measure(
         workers: the threads.
     """
     responses = rollouts.responses
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(responses[i]))
-    chunks = [order[i : i + micro_responses] for i in range(0, len(order), micro_responses)]
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    chunks = chunks_by_length(lengths, micro_responses)
 
     def look(chunk: list[int]) -> tuple[Tensor, ...]:
         states = states_of([prompts[i] for i in chunk], [responses[i] for i in chunk])
@@ -165,8 +166,7 @@ def score_responses(
         for response, ended in zip(rollouts.responses, rollouts.ended, strict=True)
     ]
     texts = [[*p, *r, end_id] for p, r in zip(prompts, spoken, strict=True)]
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    chunks = [order[i : i + micro_responses] for i in range(0, len(order), micro_responses)]
+    chunks = chunks_by_length([len(text) for text in texts], micro_responses)
     scores_R = torch.zeros(len(texts))
     scored = workers.map(lambda chunk: score_texts(reward, [texts[i] for i in chunk]), chunks)
     for chunk, found in zip(chunks, scored, strict=True):

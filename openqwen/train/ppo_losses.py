@@ -35,8 +35,7 @@ def policy_loss(
 ) -> tuple[Tensor, Tensor]:
     """Return the clipped loss, a mean over unmasked tokens, and the share of clipped tokens."""
     loss_BT, _ = clipped_policy_terms(logprobs_BT, old_BT, advantages_BT, clip=clip)
-    ratio_BT = (logprobs_BT - old_BT).exp()
-    clipped_BT = -advantages_BT * ratio_BT.clamp(1 - clip, 1 + clip) > -advantages_BT * ratio_BT
+    clipped_BT = is_clipped((logprobs_BT - old_BT).exp(), advantages_BT, clip=clip)
     return masked_mean(loss_BT, mask_BT), masked_mean(clipped_BT.float(), mask_BT)
 
 
@@ -48,6 +47,11 @@ def clipped_policy_terms(
     plain, bounded = -advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip)
     # where the bounded branch is larger the ratio lies outside and the slope is 0
     return torch.maximum(plain, bounded), torch.where(plain >= bounded, plain, 0.0)
+
+
+def is_clipped(ratio: Tensor, advantages: Tensor, *, clip: float) -> Tensor:
+    """Return for which tokens the clipped ratio is the one that counts, bool."""
+    return advantages * ratio.clamp(1 - clip, 1 + clip) < advantages * ratio
 
 
 def value_loss(

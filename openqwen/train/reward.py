@@ -99,9 +99,7 @@ class RewardTrainer:
             ) * (len(part) / len(pairs))
             return loss, (loss.detach(), chosen_P.detach(), rejected_P.detach())
 
-        learning_rate = learning_rate_at(
-            step, self.config.model_copy(update={"num_steps": self.num_steps})
-        )
+        learning_rate = learning_rate_at(step, self.config, num_steps=self.num_steps)
         kept, norm = optimise(
             self.optimiser,
             loss_of,

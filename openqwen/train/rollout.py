@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.workers import Workers
+from openqwen.data.packing import chunks_by_length
 from openqwen.infer.batch import decode
 from openqwen.infer.sampling import allowed_rows, draw_rows
 from openqwen.model.decoder import Decoder
@@ -73,8 +74,7 @@ def sample_responses(
         vocabulary: what may be drawn and what ends a response.
         workers: each works on a chunk of rows.
     """
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    chunks = [order[i : i + CHUNK_ROWS] for i in range(0, len(order), CHUNK_ROWS)]
+    chunks = chunks_by_length([len(prompt) for prompt in prompts], CHUNK_ROWS)
     bias_V = torch.zeros(len(vocabulary.allowed_V))
     bias_V.masked_fill_(~vocabulary.allowed_V, -torch.inf)
     bias_V = bias_V.to(model.lm_head.weight.device)

@@ -100,7 +100,7 @@ class SFTTrainer:
             )
             return nll / num_learnt, nll.detach()
 
-        learning_rate = self.learning_rate(step)
+        learning_rate = learning_rate_at(step, self.config, num_steps=self.num_steps)
         losses, norm = optimise(
             self.optimiser,
             loss_of,
@@ -110,11 +110,6 @@ class SFTTrainer:
         )
         loss = torch.stack(losses).sum() / num_learnt
         return {"loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
-
-    def learning_rate(self, step: int) -> float:
-        """Return the learning rate of one step; where epochs decide, a cosine ends with them."""
-        config = self.config.model_copy(update={"num_steps": self.num_steps, "num_epochs": 0.0})
-        return learning_rate_at(step, config)
 
     def evaluate(self) -> dict[str, Any]:
         """Return loss (nats a learnt token) of each group of held-out conversations."""

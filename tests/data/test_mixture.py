@@ -85,6 +85,23 @@ def test_a_group_without_a_weight_is_dropped_and_told_so():
     assert report["groups"]["en"]["epochs"] == 1.0
 
 
+@pytest.mark.parametrize("weights", [{"en": 1}, {"en": 1, "instructions": 0.0001}])
+def test_a_conversation_without_a_copy_stays_for_fine_tuning(weights):
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    talks = [
+        Document(f"t/{i}", "talks", "", "MIT", "x", f"Hi {i}".ljust(100), messages=messages)
+        for i in range(5)
+    ]
+    kept, dropped, report = mix([*corpus(en=20), *talks], weights=weights)
+    found = [d for d in kept if d.messages]
+    assert len(found) == 5
+    assert 0 in {d.epochs for d in found}
+    assert not any(d.document.messages for d in dropped)
+    assert report["mixture_bytes"] == sum(100 * d.epochs for d in kept if not d.messages) + sum(
+        row["mixture_bytes"] for g, row in report["groups"].items() if g == "instructions"
+    )
+
+
 def test_a_weight_without_documents_goes_to_the_groups_that_are_there():
     kept, _, report = mix(corpus(en=10, code=10), weights={"en": 1, "zh": 2, "code": 1})
     assert {d.epochs for d in kept} == {1}

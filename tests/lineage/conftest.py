@@ -6,6 +6,8 @@ import pydoc
 
 import pytest
 
+from openqwen.cli.main import main
+
 MODULES = [
     "argparse",
     "ast",
@@ -251,3 +253,11 @@ def small_recipe(corpus, pairs, tmp_path_factory):
     text = RECIPE.format(paths=json.dumps(str(corpus)), pairs=json.dumps(str(pairs)))
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def finished(small_recipe, tmp_path_factory):
+    """One undisturbed run of all stages."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(["run", str(small_recipe), "--out", str(out)]) == 0
+    return out

@@ -29,14 +29,6 @@ def hashes(run):
     }
 
 
-@pytest.fixture(scope="session")
-def finished(small_recipe, tmp_path_factory):
-    """One undisturbed run of all stages."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    assert main(["run", str(small_recipe), "--out", str(out)]) == 0
-    return out
-
-
 def test_every_stage_ends_with_a_manifest_that_tells_its_inputs(finished):
     for name, stage in STAGES.items():
         manifest = Manifest.read(finished / name)
@@ -58,6 +50,14 @@ def test_training_learnt_something_and_told_it(finished):
     assert [row["step"] for row in validations] == [8, 16, 24]
     assert {"en", "code"} <= set(validations[-1]["groups"])
     assert all(0 < m["bits_per_byte"] < 16 for m in validations[-1]["groups"].values())
+
+
+def test_the_reward_stages_table_is_what_training_measured_before_and_after(finished):
+    counts = Manifest.read(finished / "reward").counts
+    table = json.loads((finished / "reward" / "evaluation.json").read_text())
+    assert table == {"PMP": counts["before"]["by_source"], "RM": counts["validation"]["by_source"]}
+    assert table["PMP"] != table["RM"]
+    assert table["RM"]["pairs"]["n"] == counts["pairs"]["validation"] > 0
 
 
 def test_the_export_loads_in_transformers_with_equal_logits(finished):

@@ -143,3 +143,12 @@ def test_a_run_shorter_than_its_warm_up_only_rises():
     assert [learning_rate_at(s, config) for s in range(5)] == pytest.approx(
         [0.1, 0.2, 0.3, 0.4, 0.5]
     )
+
+
+def test_epochs_may_set_the_cosines_end_and_another_model_its_peak():
+    config = PretrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0)
+    shorter = PretrainConfig(num_steps=40, warmup_steps=10, learning_rate=1.0)
+    for step in (0, 9, 20, 39):
+        expected = learning_rate_at(step, shorter)
+        assert learning_rate_at(step, config, num_steps=40) == expected
+        assert learning_rate_at(step, shorter, peak=0.5) == pytest.approx(0.5 * expected)

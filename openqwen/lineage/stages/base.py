@@ -7,6 +7,7 @@ from openqwen.core.files import read_json, write_json
 from openqwen.core.log import say
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
+from openqwen.lineage.stages.tuning import licences
 from openqwen.model.formats.card import write_model_card
 from openqwen.train.config import PretrainConfig
 from openqwen.train.pretrain import pretrain
@@ -49,18 +50,12 @@ def card_facts(work: StageWork, counts: dict[str, Any]) -> dict[str, Any]:
         "lineage": {"hash": counts["lineage_hash"], "recipe": work.recipe, "seed": work.seed},
         "model": {key: counts[key] for key in ("parameters", "context_length", "dtype")},
         "training_tokens_by_group": shares,
-        "data_licences": _licences(work),
+        "data_licences": licences(
+            work, "sources", otherwise="see the sources stage this model was made from"
+        ),
         "validation": counts["validation"],
         "settings": to_plain(work.config),
     }
-
-
-def _licences(work: StageWork) -> list[str]:
-    """Return source: licence for each source, found through the shards' own inputs."""
-    sources = work.out.parent / "sources" / "sources.json"
-    if not sources.is_file():
-        return ["see the sources stage this model was made from"]
-    return [f"{name}: {row['licence']}" for name, row in read_json(sources)["sources"].items()]
 
 
 def sample(work: StageWork) -> list[dict[str, str]]:

@@ -9,7 +9,6 @@ from openqwen.data.origin import SetAside
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning
 from openqwen.tokenizer.tokenizer import Tokenizer
-from openqwen.train.sft import fine_tune
 from openqwen.train.sft_config import SFTConfig
 
 NUM_MASKS = 3
@@ -29,24 +28,13 @@ def run(work: StageWork) -> dict[str, Any]:
             "chat: there is no conversation to learn from; give files with --data, or sources of "
             f"conversations ({set_aside.summary() or 'nothing was set aside'})"
         )
-    tokenizer = Tokenizer.from_file(work.inputs["base"])
-    lineage_hash = work.lineage_hash("chat")
-    counts = fine_tune(
-        "chat",
-        config,
-        work.inputs["base"],
-        [(tuning.encode_split(conversations, tokenizer, config, "train"), 1.0)],
-        tuning.held_out_groups(conversations, tokenizer, config),
-        work.out,
-        seed=work.seed,
-        lineage_hash=lineage_hash,
-    )
+    counts = tuning.tune_once(work, "chat", work.inputs["base"], conversations)
     counts |= {
-        "lineage_hash": lineage_hash,
         "conversations": count_by_source(conversations),
         "set_aside": set_aside.counts,
     }
     write_json(work.out / "set_aside.json", set_aside.as_json())
+    tokenizer = Tokenizer.from_file(work.inputs["base"])
     write_json(work.out / "masks.json", _masks(conversations, tokenizer, config))
     tuning.write_card(
         work,
@@ -66,10 +54,11 @@ def _masks(
     """Return a few short conversations in pieces, for showing what is learnt."""
     shown: dict[str, list[dict[str, Any]]] = {}
     for conversation in conversations:
+        if conversation.source in shown:
+            continue
         pieces = marked(
             conversation.messages, tokenizer, default_system=config.default_system or None
         )
-        is_short = sum(len(text) for text, _ in pieces) <= MASK_CHARS
-        if is_short and conversation.source not in shown:
+        if sum(len(text) for text, _ in pieces) <= MASK_CHARS:
             shown[conversation.source] = [{"text": t, "learnt": learnt} for t, learnt in pieces]
     return list(shown.values())[-NUM_MASKS:]

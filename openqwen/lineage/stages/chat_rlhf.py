@@ -94,11 +94,14 @@ def _compare(
     device = pick_device()
     dtype = pick_dtype(config.dtype, device)
     tokenizer = Tokenizer.from_file(work.out)
-    kept = [q for q in held_out if encode_queries([q], tokenizer, config.max_prompt_tokens)]
-    kept = kept[: config.evaluation_prompts]
-    prompts = encode_queries(kept, tokenizer, config.max_prompt_tokens)
-    if not prompts:
+    short = [
+        (query, ids)
+        for query in held_out
+        for ids in encode_queries([query], tokenizer, config.max_prompt_tokens)
+    ][: config.evaluation_prompts]
+    if not short:
         return {"n": 0}
+    kept, prompts = map(list, zip(*short, strict=True))
     with Workers(0 if device.type == "cpu" else 1) as workers:
         answers: dict[str, Rollouts] = {}
         for name, directory in (("sft", work.inputs["chat"]), ("rlhf", work.out)):

@@ -5,7 +5,7 @@ from typing import Any
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import write_json
-from openqwen.core.intervals import share_interval
+from openqwen.core.intervals import measured_share
 from openqwen.core.log import say
 from openqwen.data.code_instructions import code_rounds, is_python, python_block
 from openqwen.data.conversations import Conversation, count_by_source, first_question
@@ -14,7 +14,6 @@ from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning
 from openqwen.tokenizer.tokenizer import Tokenizer
-from openqwen.train.sft import fine_tune
 from openqwen.train.sft_config import CodeChatConfig
 
 REPLY_TOKENS = 128
@@ -39,23 +38,12 @@ def run(work: StageWork) -> dict[str, Any]:
     ]
     if not config.second_round_share:
         parts.pop()
-    lineage_hash = work.lineage_hash("code-chat")
     validation = {
         "round 1": tuning.encode_split(first, tokenizer, config, "validation"),
         "round 2": tuning.encode_split(second, tokenizer, config, "validation"),
     }
-    counts = fine_tune(
-        "code-chat",
-        config,
-        work.inputs["code"],
-        parts,
-        {name: encoded for name, encoded in validation.items() if len(encoded)},
-        work.out,
-        seed=work.seed,
-        lineage_hash=lineage_hash,
-    )
+    counts = tuning.tune(work, "code-chat", work.inputs["code"], parts, validation)
     counts |= {
-        "lineage_hash": lineage_hash,
         "conversations": count_by_source([*first, *second]),
         "tasks": {"round 1": len(first), "round 2": len(second)},
         "set_aside": set_aside.counts,
@@ -81,11 +69,7 @@ def _check(work: StageWork, tasks: list[Conversation]) -> dict[str, Any]:
     for name, directory in places.items():
         results = load(directory).generate(prompts, max_new_tokens=REPLY_TOKENS)
         parses = sum(is_python(python_block(result.text)) for result in results)
-        low, high = share_interval(parses, len(tasks))
-        found[name] = {
-            "parses": round(parses / len(tasks), 4),
-            "interval": [round(low, 4), round(high, 4)],
-        }
+        found[name] = measured_share("parses", parses, len(tasks))
     say(
         f"{'code-chat':<14}replies that are a Python function: {found['before']['parses']:.0%} "
         f"before, {found['after']['parses']:.0%} after, n = {len(tasks)}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from openqwen.core.files import write_json
-from openqwen.core.intervals import share_interval
+from openqwen.core.intervals import measured_share
 from openqwen.core.log import say
 from openqwen.data.math_problems import Problem, make_problems
 from openqwen.data.origin import SetAside
@@ -13,8 +13,6 @@ from openqwen.eval.exact_answer import Answered, exact_answers
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning
-from openqwen.tokenizer.tokenizer import Tokenizer
-from openqwen.train.sft import fine_tune
 from openqwen.train.sft_config import MathChatConfig
 
 REPLY_TOKENS = 40
@@ -29,21 +27,9 @@ def run(work: StageWork) -> dict[str, Any]:
     problems = make_problems(config.num_problems, seed=work.seed)
     conversations = [problem.as_conversation() for problem in problems]
     conversations += tuning.own_conversations(config, set_aside, seed=work.seed, label="math-chat")
-    tokenizer = Tokenizer.from_file(work.inputs["base"])
-    lineage_hash = work.lineage_hash("math-chat")
-    counts = fine_tune(
-        "math-chat",
-        config,
-        work.inputs["base"],
-        [(tuning.encode_split(conversations, tokenizer, config, "train"), 1.0)],
-        tuning.held_out_groups(conversations, tokenizer, config),
-        work.out,
-        seed=work.seed,
-        lineage_hash=lineage_hash,
-    )
+    counts = tuning.tune_once(work, "math-chat", work.inputs["base"], conversations)
     held_out = [p for p in problems if p.split == "validation"]
     counts |= {
-        "lineage_hash": lineage_hash,
         "problems": {"train": len(problems) - len(held_out), "validation": len(held_out)},
         "set_aside": set_aside.counts,
     }
@@ -87,9 +73,4 @@ def _evaluate(work: StageWork, problems: list[Problem]) -> dict[str, Any]:
 
 
 def _accuracy(rows: list[Answered]) -> dict[str, Any]:
-    right = sum(row.is_right for row in rows)
-    low, high = share_interval(right, len(rows))
-    return {
-        "accuracy": round(right / len(rows), 4),
-        "interval": [round(low, 4), round(high, 4)],
-    }
+    return measured_share("accuracy", sum(row.is_right for row in rows), len(rows))

@@ -8,7 +8,6 @@ from openqwen.core.files import write_json
 from openqwen.core.log import say
 from openqwen.data.origin import SetAside
 from openqwen.data.preferences import Pair, read_pairs
-from openqwen.eval.reward_suite import evaluate_pairs
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning
 from openqwen.train.reward import train_scorer
@@ -27,14 +26,10 @@ def run(work: StageWork) -> dict[str, Any]:
         "reward", config, body, pairs, work.out, seed=work.seed, lineage_hash=lineage_hash
     )
     counts |= {"lineage_hash": lineage_hash, "set_aside": set_aside.counts}
-    held_out = [pair for pair in pairs if pair.split == "validation"]
-    table = {}
-    if held_out:
-        models = {"PMP": work.inputs.get("preference"), "RM": work.out}
-        for name, directory in models.items():
-            if directory is not None:
-                table[name] = evaluate_pairs(directory, held_out, max_tokens=config.max_tokens)
-    write_json(work.out / "evaluation.json", table)
+    table = {"RM": counts["validation"]["by_source"]}
+    if "preference" in work.inputs:  # what training started from
+        table = {"PMP": counts["before"]["by_source"]} | table
+    write_json(work.out / "evaluation.json", table if table["RM"] else {})
     tuning.write_card(
         work,
         counts,

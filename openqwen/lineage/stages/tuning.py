@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from openqwen.core.config import Config, to_plain
+from openqwen.core.config import to_plain
 from openqwen.core.documents import Message
 from openqwen.core.files import read_json, write_json
 from openqwen.core.log import say
@@ -16,6 +16,7 @@ from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
 from openqwen.model.formats.card import write_model_card
 from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.sft import fine_tune
 from openqwen.train.sft_config import SFTConfig
 
 SAMPLE_TOKENS = 64
@@ -54,16 +55,49 @@ def encode_split(
 def held_out_groups(
     conversations: Iterable[Conversation], tokenizer: Tokenizer, config: SFTConfig
 ) -> dict[str, Encoded]:
-    """Return the held-out conversations of each source, encoded; empty ones are left out."""
+    """Return the held-out conversations of each source, encoded."""
     groups: dict[str, list[Conversation]] = defaultdict(list)
     for conversation in conversations:
         if conversation.split == "validation":
             groups[conversation.source].append(conversation)
-    encoded = {
+    return {
         name: encode_split(members, tokenizer, config, "validation")
         for name, members in sorted(groups.items())
     }
-    return {name: one for name, one in encoded.items() if len(one)}
+
+
+def tune(
+    work: StageWork,
+    label: str,
+    body: Path,
+    parts: Sequence[tuple[Encoded, float]],
+    validation: dict[str, Encoded],
+) -> dict[str, Any]:
+    """Fine-tune a model directory into the stage's and return the counts, lineage hash included."""
+    assert isinstance(work.config, SFTConfig)
+    lineage_hash = work.lineage_hash(label)
+    counts = fine_tune(
+        label,
+        work.config,
+        body,
+        parts,
+        validation,
+        work.out,
+        seed=work.seed,
+        lineage_hash=lineage_hash,
+    )
+    return counts | {"lineage_hash": lineage_hash}
+
+
+def tune_once(
+    work: StageWork, label: str, body: Path, conversations: Sequence[Conversation]
+) -> dict[str, Any]:
+    """Fine-tune in one round; held-out conversations are measured source by source."""
+    assert isinstance(work.config, SFTConfig)
+    tokenizer = Tokenizer.from_file(body)
+    train = encode_split(conversations, tokenizer, work.config, "train")
+    held_out = held_out_groups(conversations, tokenizer, work.config)
+    return tune(work, label, body, [(train, 1.0)], held_out)
 
 
 def first_questions(
@@ -120,23 +154,28 @@ def write_card(work: StageWork, counts: dict[str, Any], *, name: str, about: str
                 "seed": work.seed,
                 "made_from": ", ".join(work.inputs),
             },
-            "data_licences": licences(work),
+            "data_licences": licences(work, "sources", "preferences"),
             "validation": counts.get("validation", {}),
-            "settings": plain_settings(work.config),
+            "settings": to_plain(work.config),
         },
     )
 
 
-def licences(work: StageWork) -> list[str]:
-    """Return source: licence of the run's sources, found beside this stage."""
+def licences(
+    work: StageWork,
+    *kinds: str,
+    otherwise: str = "those of the files it was trained on",
+) -> list[str]:
+    """Return name: licence of what the run's sources stage gathered.
+
+    Args:
+        work: the stage; sources.json is looked for beside it.
+        kinds: of that file's tables, sources and preferences.
+        otherwise: what to say where it isn't there.
+    """
     path = work.out.parent / "sources" / "sources.json"
     if not path.is_file():
-        return ["those of the files it was trained on"]
-    facts = read_json(path)
-    rows = facts["sources"] | facts.get("preferences", {})
-    return [f"{name}: {row['licence']}" for name, row in rows.items()]
-
-
-def plain_settings(config: Config) -> dict[str, Any]:
-    """Return settings as JSON types."""
-    return to_plain(config)
+        return [otherwise]
+    tables = read_json(path)
+    rows = [item for kind in kinds for item in tables.get(kind, {}).items()]
+    return [f"{name}: {row['licence']}" for name, row in rows]
