@@ -6,16 +6,45 @@ blocks of queries, each with just the keys it can see, so that work shrinks with
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from openqwen.model.config import ModelConfig
-from openqwen.model.kv_cache import KVCache
+from openqwen.model.long_context import LongContext
 from openqwen.model.rope import rotate
 
 QUERY_BLOCK = 256
+
+
+class SequenceCache(Protocol):
+    """What a forward pass needs of the sequences it continues; `KVCache` is the plain one.
+
+    Attributes:
+        long_context: the methods these sequences were started with.
+        alphas: dynamic NTK's α of each row.
+        lengths: tokens cached of each row.
+    """
+
+    long_context: LongContext
+    alphas: list[int]
+    lengths: list[int]
+
+    def attend(
+        self, layer: int, q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, *, window: int | None
+    ) -> Tensor:
+        """Store rotated keys and values behind each row's own; return what the queries gather.
+
+        Row b's first query stands at position lengths[b]; the result is (B, H, T, E). The lengths
+        move on only with `advance`, once a forward pass has been through every layer.
+        """
+        ...
+
+    def advance(self, counts: Sequence[int]) -> None:
+        """Count `counts[b]` more tokens in row b; padding behind them is overwritten next."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +86,7 @@ class Attention(nn.Module):
         placement: Placement,
         *,
         window: int | None = None,
-        cache: KVCache | None = None,
+        cache: SequenceCache | None = None,
         layer: int = 0,
     ) -> Tensor:
         """Return what each token gathers from those before it and itself, (B, T, D)."""
@@ -72,8 +101,8 @@ class Attention(nn.Module):
         k_BKSE = k_BTKE.to(x_BTD.dtype).transpose(1, 2)
         v_BKSE = qkv_BTNE[:, :, heads + kv_heads :].transpose(1, 2)
         if cache is not None:
-            k_BKSE, v_BKSE = cache.append(layer, k_BKSE, v_BKSE)
-        if placement.seen_B1TS is not None:
+            y_BHTE = cache.attend(layer, q_BHTE, k_BKSE, v_BKSE, window=window)
+        elif placement.seen_B1TS is not None:
             y_BHTE = functional.scaled_dot_product_attention(
                 q_BHTE, k_BKSE, v_BKSE, attn_mask=placement.seen_B1TS, enable_gqa=heads != kv_heads
             )

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from openqwen.model.attention import Attention, Placement
+from openqwen.model.attention import Attention, Placement, SequenceCache
 from openqwen.model.config import ModelConfig
-from openqwen.model.kv_cache import KVCache
 from openqwen.model.layers import Dropout, RMSNorm, SwiGLU
 from openqwen.model.long_context import NO_EXTENSION, LongContext, logn_scale, ntk_base
 from openqwen.model.rope import inverse_frequencies, rotary_tables
@@ -38,7 +37,7 @@ class DecoderLayer(nn.Module):
         placement: Placement,
         *,
         window: int | None = None,
-        cache: KVCache | None = None,
+        cache: SequenceCache | None = None,
         layer: int = 0,
         dropout: Dropout | None = None,
     ) -> Tensor:
@@ -66,7 +65,7 @@ class Backbone(nn.Module):
         self,
         ids_BT: Tensor,
         *,
-        cache: KVCache | None = None,
+        cache: SequenceCache | None = None,
         long_context: LongContext = NO_EXTENSION,
         lengths_B: Sequence[int] | None = None,
         segments_BT: Tensor | None = None,

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from openqwen.model.attention import SequenceCache
 from openqwen.model.backbone import Backbone
 from openqwen.model.config import ModelConfig
-from openqwen.model.kv_cache import KVCache
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 
 INITIALIZER_RANGE = 0.02  # [code]
@@ -39,7 +39,7 @@ class Decoder(Backbone):
         self,
         ids_BT: Tensor,
         *,
-        cache: KVCache | None = None,
+        cache: SequenceCache | None = None,
         long_context: LongContext = NO_EXTENSION,
         lengths_B: Sequence[int] | None = None,
     ) -> Tensor:

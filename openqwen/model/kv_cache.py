@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from openqwen.model.attention import attend
 from openqwen.model.config import ModelConfig
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 
@@ -42,7 +43,15 @@ class KVCache:
         self._keys: list[Tensor | None] = [None] * config.num_hidden_layers
         self._values: list[Tensor | None] = [None] * config.num_hidden_layers
 
-    def append(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(
+        self, layer: int, q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, *, window: int | None
+    ) -> Tensor:
+        """Store rotated keys and values behind each row's own; return what the queries gather."""
+        k_BKSE, v_BKSE = self._append(layer, k_BKTE, v_BKTE)
+        starts = self.lengths[:1] if len(set(self.lengths)) == 1 else self.lengths
+        return attend(q_BHTE, k_BKSE, v_BKSE, starts=starts, window=window)
+
+    def _append(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """Store one layer's new keys and values after each row's cached ones; return all of them.
 
         The lengths move on only with `advance`, once a forward pass has written every layer.

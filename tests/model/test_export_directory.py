@@ -165,7 +165,7 @@ WEIGHT_MISTAKES = {
     ),
     "shape": (
         lambda t: t.update({"model.norm.weight": torch.zeros(47)}),
-        r"model.norm.weight has shape \(47,\), config.json asks for \(48,\)",
+        r"model.norm.weight has shape \(47,\), the configuration asks for \(48,\)",
     ),
     "type": (
         lambda t: t.update({"model.norm.weight": torch.zeros(48, dtype=torch.int32)}),

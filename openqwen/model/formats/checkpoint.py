@@ -15,7 +15,7 @@ from openqwen.core.files import read_json
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import Decoder, empty_decoder
 from openqwen.model.formats.parts import Part
-from openqwen.model.formats.weights import fill_model, find_weights
+from openqwen.model.formats.weights import SafetensorsSource, TensorSource, fill_model
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 from openqwen.model.scorer import Scorer, empty_scorer
 
@@ -48,6 +48,14 @@ class Checkpoint:
     lineage_hash: str = ""
     is_scorer: bool = False
 
+    def open_weights(self) -> TensorSource:
+        """Return the tensors on disk, under the names of `parts`.
+
+        Raises:
+            UserError: if they are missing or broken.
+        """
+        return SafetensorsSource(self.directory)
+
     def load_model(
         self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Decoder:
@@ -60,9 +68,9 @@ class Checkpoint:
             raise UserError(
                 f"{self.directory} is a reward model: it scores replies and can't write any"
             )
-        files = find_weights(self.directory)
+        source = self.open_weights()
         model = empty_decoder(self.config, dtype=dtype, device=device)
-        fill_model(model, files, self.parts)
+        fill_model(model, source, self.parts)
         return model.eval()
 
     def load_scorer(
@@ -75,8 +83,9 @@ class Checkpoint:
         """
         if not self.is_scorer:
             raise UserError(f"{self.directory} is a language model: it has no score head")
+        source = self.open_weights()
         scorer = empty_scorer(self.config, dtype=dtype, device=device)
-        fill_model(scorer, find_weights(self.directory), self.parts)
+        fill_model(scorer, source, self.parts)
         return scorer.eval()
 
 

@@ -1,12 +1,14 @@
 """Weights on disk: safetensors only, whole, mapped onto a model so that nothing is left over.
 
-fill_model(model, find_weights(directory), parts)      # proves each parameter is filled once
+fill_model(model, SafetensorsSource(directory), parts)    # proves each parameter is filled once
 write_weights(directory / "model.safetensors", model, parts)
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -58,48 +60,115 @@ def find_weights(directory: Path) -> list[Path]:
     return files
 
 
+class TensorSource(Protocol):
+    """Named tensors on disk, in a published layout's names; read one at a time."""
+
+    @property
+    def where(self) -> Path:
+        """Return the file or directory, for messages."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """Return every tensor's published name, each once."""
+        ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape without reading it."""
+        ...
+
+    def read(self, name: str) -> torch.Tensor:
+        """Return a tensor of a floating type, on the CPU; not to be changed."""
+        ...
+
+
+class SafetensorsSource:
+    """The safetensors files of a directory, memory-mapped."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open the files and hold their names against each other.
+
+        Raises:
+            UserError: if there are none, one is broken, or a tensor stands in two of them.
+        """
+        self.where = directory
+        self._files: dict[str, Path] = {}
+        self._open: dict[Path, Any] = {}
+        for path in find_weights(directory):
+            with _as_user_error(path):
+                self._open[path] = safe_open(path, "pt")
+                for name in self._open[path].keys():  # noqa: SIM118  (not a dict)
+                    if IGNORED.search(name):
+                        continue
+                    if name in self._files:
+                        raise UserError(f"{path}: tensor {name} is in {self._files[name].name} too")
+                    self._files[name] = path
+
+    def names(self) -> list[str]:
+        """Return every tensor's name."""
+        return list(self._files)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape; one that is not of a floating type is refused."""
+        path = self._files[name]
+        with _as_user_error(path):
+            view = self._open[path].get_slice(name)
+            shape, dtype = tuple(view.get_shape()), view.get_dtype()
+        if dtype not in FLOATING:
+            raise UserError(f"{path}: {name} has type {dtype}, need one of {', '.join(FLOATING)}")
+        return shape
+
+    def read(self, name: str) -> torch.Tensor:
+        """Return a tensor."""
+        path = self._files[name]
+        with _as_user_error(path):
+            tensor: torch.Tensor = self._open[path].get_tensor(name)
+        return tensor
+
+
+@contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} can't be read as safetensors: {error}") from None
+
+
 @torch.no_grad()
-def fill_model(model: nn.Module, files: list[Path], parts: dict[str, Part]) -> None:
+def fill_model(model: nn.Module, source: TensorSource, parts: dict[str, Part]) -> None:
     """Copy every published tensor into its place, converted to the model's type.
 
     Raises:
-        UserError: naming the first tensor that is missing, unknown, twice there, of another shape
-            or not of a floating type, or the file that is broken.
+        UserError: naming the first tensor that is missing, unknown or of another shape; nothing
+            has been copied then.
     """
     parameters = dict(model.named_parameters())
     _check_tiling(parameters, parts)
-    seen: dict[str, Path] = {}
-    aliases: dict[str, torch.Tensor] = {}
-    for path in files:
-        try:
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118  (not a dict)
-                    if IGNORED.search(name):
-                        continue
-                    if name in seen:
-                        raise UserError(f"{path}: tensor {name} is in {seen[name].name} too")
-                    seen[name] = path
-                    if name not in parts:
-                        if name != "lm_head.weight":
-                            raise UserError(f"{path}: unknown tensor {name}")
-                        aliases[name] = file.get_tensor(name)
-                        continue
-                    part, view = parts[name], file.get_slice(name)
-                    _check_tensor(path, name, view.get_shape(), view.get_dtype(), part)
-                    target = parameters[part.parameter]
-                    target[part.start : part.start + part.rows].copy_(file.get_tensor(name))
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} can't be read as safetensors: {error}") from None
-    missing = [name for name in parts if name not in seen]
+    names = source.names()
+    alias = None
+    for name in names:
+        if name in parts:
+            if source.shape(name) != parts[name].shape:
+                raise UserError(
+                    f"{source.where}: {name} has shape {source.shape(name)}, the configuration "
+                    f"asks for {parts[name].shape}"
+                )
+        elif name == "lm_head.weight":
+            alias = name
+        else:
+            raise UserError(f"{source.where}: unknown tensor {name}")
+    missing = sorted(parts.keys() - set(names))
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        raise UserError(f"{files[0].parent}: tensor {missing[0]} is missing{more}")
-    for name, tensor in aliases.items():
+        raise UserError(f"{source.where}: tensor {missing[0]} is missing{more}")
+    for name, part in parts.items():
+        target = parameters[part.parameter]
+        target[part.start : part.start + part.rows].copy_(source.read(name))
+    if alias is not None:
         # some writers store a tied head although the config ties it; anything else is a mistake
-        tied = parameters["embed_tokens.weight"]
+        tied, tensor = parameters["embed_tokens.weight"], source.read(alias)
         if tensor.shape != tied.shape or not torch.equal(tensor.to(tied), tied):
             raise UserError(
-                f"{seen[name]}: {name} differs from the embedding that config.json ties"
+                f"{source.where}: {alias} differs from the embedding that config.json ties"
             )
 
 
@@ -133,12 +202,3 @@ def _check_tiling(parameters: Mapping[str, torch.Tensor], parts: dict[str, Part]
             assert start == end, f"rows of {name} are covered twice or not at all"
             end = stop
         assert end == parameters[name].shape[0], f"rows of {name} are not covered"
-
-
-def _check_tensor(path: Path, name: str, shape: list[int], dtype: str, part: Part) -> None:
-    if tuple(shape) != part.shape:
-        raise UserError(
-            f"{path}: {name} has shape {tuple(shape)}, config.json asks for {part.shape}"
-        )
-    if dtype not in FLOATING:
-        raise UserError(f"{path}: {name} has type {dtype}, need one of {', '.join(FLOATING)}")
