@@ -5,6 +5,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,17 @@ def environment(name: str, default: str = "") -> str:
 def child_environment(**changes: str) -> dict[str, str]:
     """Return this process's environment with `changes`, for a program that we start."""
     return os.environ | changes
+
+
+@contextlib.contextmanager
+def programs_beside_python() -> Iterator[None]:
+    """Let programs that pip installed beside this interpreter be found, behind the system's own."""
+    before = environment("PATH")
+    os.environ["PATH"] = os.pathsep.join([before, str(Path(sys.executable).parent)])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 def cache_directory() -> Path:

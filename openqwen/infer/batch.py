@@ -28,7 +28,7 @@ def decode(
     long_context: LongContext = NO_EXTENSION,
 ) -> None:
     """Feed the prompts, then whatever `choose` picks, until it ends every row."""
-    device = model.lm_head.weight.device
+    device = model.device
     lengths = [len(prompt) for prompt in prompts]
     cache = KVCache(model.config, prompt_lengths=lengths, long_context=long_context)
     hidden_BTD = model.hidden(pad_right(prompts).to(device), cache=cache, lengths_B=lengths)

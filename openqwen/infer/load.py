@@ -22,6 +22,10 @@ from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.core.workers import Workers
 from openqwen.infer.batch import complete
 from openqwen.infer.config import Sampling
+from openqwen.infer.fused import FusedLayer, fuse
+from openqwen.infer.kernels.build import open_kernels
+from openqwen.infer.quantise import KINDS, Kind, QuantisedLinear
+from openqwen.infer.quantise import quantise as apply_quantisation
 from openqwen.infer.request import Request, Result, Vocabulary
 from openqwen.infer.sampling import allowed_rows
 from openqwen.infer.session import Session, check_ids
@@ -170,18 +174,29 @@ class LanguageModel:
 
     def describe(self) -> str:
         """Return one line: size, type, device, context and the methods that reach it."""
-        weight = self.model.lm_head.weight
-        dtype = str(weight.dtype).removeprefix("torch.")
-        line = f"{count_parameters(self.config):,} parameters, {dtype} on {weight.device}, "
+        line = f"{count_parameters(self.config):,} parameters, {self._precision()}, "
         line += f"context {self.context:,} tokens"
         if self.context != self.config.train_length:
             line += f" (trained on {self.config.train_length:,})"
         methods = self.long_context.describe()
         return f"{line}: {methods}" if methods else line
 
+    def _precision(self) -> str:
+        """Return types and kernels in use, as `bfloat16 on cpu (C++ kernels)`."""
+        dtype = str(self.model.embed_tokens.weight.dtype).removeprefix("torch.")
+        kinds = {m.bits for m in self.model.modules() if isinstance(m, QuantisedLinear)}
+        if kinds:
+            dtype = f"int{min(kinds)} weights, {dtype} otherwise,"
+        if self._device.type != "cpu":
+            return f"{dtype} on {self._device}"
+        if isinstance(self.model.layers[0], FusedLayer):
+            return f"{dtype} on cpu (C++ kernels)"
+        why_not = open_kernels()[1]
+        return f"{dtype} on cpu (torch's kernels{': ' + why_not if why_not else ''})"
+
     @property
     def _device(self) -> torch.device:
-        return self.model.lm_head.weight.device
+        return self.model.device
 
     def _methods(self) -> LongContext:
         return NO_EXTENSION if self.model.training else self.long_context
@@ -199,6 +214,7 @@ def load(
     device: str = "auto",
     context: int | None = None,
     long_context: LongContext | None = None,
+    quantize: Kind | None = None,
 ) -> LanguageModel:
     """Load a model directory.
 
@@ -210,6 +226,7 @@ def load(
         context: tokens to be ready for; beyond the training length it switches on dynamic NTK, LogN
             and windows. None follows the file's own flags.
         long_context: picks the methods one by one instead.
+        quantize: "int8" or "int4" for weights of that many bits (`infer.quantise`).
 
     Raises:
         UserError: one line if the directory is no model, is unfinished, or its files are wrong.
@@ -222,8 +239,14 @@ def load(
     where = pick_device(device)
     kind = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, where)
     tokenizer = _load_tokenizer(directory) or _load_tokenizer(checkpoint.directory)
+    if quantize is not None and quantize not in KINDS:
+        raise UserError(f"quantize is one of {', '.join(KINDS)}, got {quantize!r}")
+    model = (adapter or checkpoint).load_model(dtype=kind, device=where)
+    if quantize is not None:
+        apply_quantisation(model, quantize)
+    fuse(model)
     return LanguageModel(
-        (adapter or checkpoint).load_model(dtype=kind, device=where),
+        model,
         tokenizer,
         long_context=_choose_methods(checkpoint, context, long_context),
         context=context or checkpoint.context,

@@ -50,7 +50,7 @@ class Session:
     @torch.no_grad()
     def _feed(self, ids: list[int]) -> Tensor:
         check_ids(ids, self._model.config.vocab_size)
-        ids_BT = torch.tensor([ids], device=self._model.lm_head.weight.device)
+        ids_BT = torch.tensor([ids], device=self._model.device)
         hidden_BTD = self._model.hidden(ids_BT, cache=self._cache)
         self.ids += ids
         logits_V: Tensor = self._model.lm_head(hidden_BTD[0, -1])

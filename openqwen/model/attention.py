@@ -19,6 +19,25 @@ from openqwen.model.rope import rotate
 QUERY_BLOCK = 256
 
 
+@dataclass(frozen=True)
+class Slots:
+    """Where one layer's keys and values of a batch stand, and where the next token's go.
+
+    Attributes:
+        keys: (blocks, K, block, E).
+        values: the same.
+        table_BN: int32, each sequence's blocks in order.
+        next_B: int32, the slot of each sequence's new token: block `slot // block` of its table.
+        low_B: int32, the first slot that the new token sees.
+    """
+
+    keys: Tensor
+    values: Tensor
+    table_BN: Tensor
+    next_B: Tensor
+    low_B: Tensor
+
+
 class SequenceCache(Protocol):
     """What a forward pass needs of the sequences it continues; `KVCache` is the plain one.
 
@@ -39,6 +58,13 @@ class SequenceCache(Protocol):
 
         Row b's first query stands at position lengths[b]; the result is (B, H, T, E). The lengths
         move on only with `advance`, once a forward pass has been through every layer.
+        """
+        ...
+
+    def slots(self, layer: int, like: Tensor, *, window: int | None) -> "Slots | None":
+        """Make room for one token a row and say where it goes; None where `attend` must do.
+
+        `like` has the type and device of the keys. The caller writes the keys and values itself.
         """
         ...
 

@@ -61,6 +61,11 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the parameters are."""
+        return self.embed_tokens.weight.device
+
     def hidden(
         self,
         ids_BT: Tensor,

@@ -1,23 +1,34 @@
-"""Keys and values of a batch of sequences, and what is fixed for each of them.
+"""Cached keys and values of a batch of sequences, each at its own place.
 
-    cache = KVCache(config, prompt_lengths=[150, 70], long_context=LongContext(ntk=True))
-    model.hidden(ids_BT, cache=cache, lengths_B=[150, 70])     # prefill, right-padded
-    model.hidden(next_B1, cache=cache)                          # one token a row
+    cache = KVCache(config, prompt_lengths=[300, 170], long_context=plan)
+    model(first_chunk_BT, cache=cache); model(next_BT, cache=cache)
 
-A row's α is set by its prompt's length before its first chunk and never changes: keys are stored
-rotated, so those in the cache must have been rotated with the α in force.
+A sequence's α follows its prompt's length before its first chunk and never changes: keys are stored
+rotated, so those in the cache must have been rotated with the α in force. A layer with a window
+keeps no more than its next queries can see, and up to as much again until it is cleared away.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from openqwen.model.attention import attend
+from openqwen.model.attention import Slots, attend
 from openqwen.model.config import ModelConfig
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 
 GROWTH_TOKENS = 64
+
+
+@dataclass
+class _Layer:
+    """One layer's storage: slot 0 of every row holds the token at position `first`."""
+
+    keys: Tensor
+    values: Tensor
+    first: int = 0
+    window: int | None = None
 
 
 class KVCache:
@@ -40,77 +51,108 @@ class KVCache:
         self.long_context = long_context
         self.alphas = [long_context.alpha(n, config.train_length) for n in prompt_lengths]
         self.lengths = [0] * len(prompt_lengths)
-        self._keys: list[Tensor | None] = [None] * config.num_hidden_layers
-        self._values: list[Tensor | None] = [None] * config.num_hidden_layers
+        self._heads, self._size = config.num_key_value_heads, config.head_dim
+        self._layers: list[_Layer | None] = [None] * config.num_hidden_layers
+        self._rows: Tensor | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the bytes of the storage, spare room included."""
+        stores = [t for layer in self._layers if layer for t in (layer.keys, layer.values)]
+        return sum(t.numel() * t.element_size() for t in stores)
 
     def attend(
         self, layer: int, q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, *, window: int | None
     ) -> Tensor:
         """Store rotated keys and values behind each row's own; return what the queries gather."""
-        k_BKSE, v_BKSE = self._append(layer, k_BKTE, v_BKTE)
-        starts = self.lengths[:1] if len(set(self.lengths)) == 1 else self.lengths
-        return attend(q_BHTE, k_BKSE, v_BKSE, starts=starts, window=window)
-
-    def _append(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
-        """Store one layer's new keys and values after each row's cached ones; return all of them.
-
-        The lengths move on only with `advance`, once a forward pass has written every layer.
-
-        Returns:
-            Keys and values (B, K, S, E), S the longest row with its new tokens; what stands in a
-            shorter row past its end is undefined and must be masked.
-        """
         num_new = k_BKTE.shape[2]
-        longest = max(self.lengths) + num_new
-        found = []
-        for store, new in ((self._keys, k_BKTE), (self._values, v_BKTE)):
-            whole = _grown(store[layer], new, longest)
-            store[layer] = whole
-            if len(set(self.lengths)) == 1:
-                whole[:, :, self.lengths[0] : longest] = new
+        kept = self._with_room(layer, k_BKTE, num_new, window)
+        starts = [length - kept.first for length in self.lengths]
+        for whole, new in ((kept.keys, k_BKTE), (kept.values, v_BKTE)):
+            if len(set(starts)) == 1:
+                whole[:, :, starts[0] : starts[0] + num_new] = new
             elif num_new == 1:
-                rows = torch.arange(len(self.lengths), device=new.device)
-                whole[rows, :, torch.tensor(self.lengths, device=new.device)] = new[:, :, 0]
+                rows = torch.arange(len(starts), device=new.device)
+                whole[rows, :, torch.tensor(starts, device=new.device)] = new[:, :, 0]
             else:
-                for row, start in enumerate(self.lengths):
+                for row, start in enumerate(starts):
                     whole[row, :, start : start + num_new] = new[row]
-            found.append(whole[:, :, :longest])
-        return found[0], found[1]
+        longest = max(starts) + num_new
+        keys_BKSE, values_BKSE = kept.keys[:, :, :longest], kept.values[:, :, :longest]
+        same = starts[:1] if len(set(starts)) == 1 else starts
+        return attend(q_BHTE, keys_BKSE, values_BKSE, starts=same, window=window)
+
+    def slots(self, layer: int, like: Tensor, *, window: int | None) -> Slots:
+        """Make room for one token a row and say where it goes: each row is one long block."""
+        kept = self._with_room(layer, like, 1, window)
+        if self._rows is None or len(self._rows) != len(self.lengths):
+            self._rows = torch.arange(len(self.lengths), dtype=torch.int32)[:, None]
+        places = [length - kept.first for length in self.lengths]
+        lows = [0 if window is None else max(0, place + 1 - window) for place in places]
+        return Slots(
+            kept.keys,
+            kept.values,
+            self._rows,
+            torch.tensor(places, dtype=torch.int32),
+            torch.tensor(lows, dtype=torch.int32),
+        )
 
     def advance(self, counts: Sequence[int]) -> None:
         """Count `counts[b]` more tokens in row b; padding behind them is overwritten next."""
         self.lengths = [n + more for n, more in zip(self.lengths, counts, strict=True)]
+        for layer in self._layers:
+            if layer is not None and layer.window is not None:
+                low = max(0, min(self.lengths) + 1 - layer.window)  # the next token sees this one
+                if low - layer.first >= max(layer.window, GROWTH_TOKENS):
+                    self._forget(layer, low)
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Keep only these rows, in this order, as finished sequences leave a batch."""
         self.alphas = [self.alphas[row] for row in rows]
         self.lengths = [self.lengths[row] for row in rows]
-        for store in (self._keys, self._values):
-            for layer, whole in enumerate(store):
-                if whole is not None:
-                    store[layer] = whole[list(rows)]
+        for layer in self._layers:
+            if layer is not None:
+                layer.keys, layer.values = layer.keys[list(rows)], layer.values[list(rows)]
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return one layer's cached keys and values (B, K, S, E), S the longest row.
+        """Return one layer's cached keys and values (B, K, S, E), S the longest row's.
 
         Raises:
             ValueError: if nothing has been cached yet.
         """
-        keys, values = self._keys[index], self._values[index]
-        if keys is None or values is None:
+        kept = self._layers[index]
+        if kept is None:
             raise ValueError("the cache is empty")
-        longest = max(self.lengths)
-        return keys[:, :, :longest], values[:, :, :longest]
+        longest = max(self.lengths) - kept.first
+        return kept.keys[:, :, :longest], kept.values[:, :, :longest]
+
+    def _with_room(self, index: int, like: Tensor, num_new: int, window: int | None) -> _Layer:
+        """Return a layer's storage with room for `num_new` tokens behind the longest row."""
+        layer = self._layers[index]
+        if layer is None:
+            shape = (len(self.lengths), self._heads, num_new + GROWTH_TOKENS, self._size)
+            # zeros: attention multiplies masked values by 0, which must not meet a NaN
+            layer = _Layer(like.new_zeros(shape), like.new_zeros(shape), window=window)
+            self._layers[index] = layer
+        needed, capacity = max(self.lengths) - layer.first + num_new, layer.keys.shape[2]
+        if needed > capacity:
+            capacity = max(needed, 2 * capacity)
+            layer.keys = _resized(layer.keys, 0, capacity)
+            layer.values = _resized(layer.values, 0, capacity)
+        return layer
+
+    def _forget(self, layer: _Layer, low: int) -> None:
+        """Drop a layer's tokens before position `low`, and the memory they took."""
+        capacity = max(self.lengths) - low + GROWTH_TOKENS
+        layer.keys = _resized(layer.keys, low - layer.first, capacity)
+        layer.values = _resized(layer.values, low - layer.first, capacity)
+        layer.first = low
 
 
-def _grown(store: Tensor | None, like: Tensor, length: int) -> Tensor:
-    """Return storage (B, K, ≥ length, E) with what `store` held; doubles when it must grow."""
-    if store is not None and store.shape[2] >= length:
-        return store
-    capacity = length + GROWTH_TOKENS if store is None else max(length, 2 * store.shape[2])
-    batch, heads, _, size = like.shape
-    # zeros: attention multiplies masked values by 0, which must not meet a NaN of old memory
-    grown = torch.zeros(batch, heads, capacity, size, dtype=like.dtype, device=like.device)
-    if store is not None:
-        grown[:, :, : store.shape[2]] = store
-    return grown
+def _resized(store_BKSE: Tensor, skip: int, capacity: int) -> Tensor:
+    """Return storage for `capacity` tokens with what `store` holds from slot `skip` on."""
+    batch, heads, held, size = store_BKSE.shape
+    resized = store_BKSE.new_zeros(batch, heads, capacity, size)
+    count = min(held - skip, capacity)
+    resized[:, :, :count] = store_BKSE[:, :, skip : skip + count]
+    return resized

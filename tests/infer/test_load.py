@@ -76,7 +76,7 @@ def test_context_switches_the_methods_on_beyond_the_training_length(random_expor
     assert lm.long_context == LongContext(ntk=True, logn=True, windows=(16, 128))
     assert lm.start(ids_of(33)).alpha == 3
     assert lm.describe() == (
-        "65,888 parameters, float32 on cpu, context 128 tokens (trained on 32): "
+        "65,888 parameters, float32 on cpu (torch's kernels), context 128 tokens (trained on 32): "
         "dynamic NTK, LogN, windows 16 … 128"
     )
     chosen = LongContext(logn=True)

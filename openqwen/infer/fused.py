@@ -1,0 +1,146 @@
+"""A decoder's layers for inference on the CPU: few calls of C++ a layer instead of many of torch.
+
+    fuse(model)            # in place; does nothing where there are no kernels
+
+A layer keeps its parts and their names; only what runs between them changes. Numbers differ from
+the plain layers by rounding: what bf16 would round between norm, gate and product stays float32.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from openqwen.infer.kernels import ops
+from openqwen.infer.quantise import QuantisedLinear, plain_projection
+from openqwen.model.attention import Placement, SequenceCache, attend
+from openqwen.model.backbone import DecoderLayer
+from openqwen.model.decoder import Decoder
+from openqwen.model.layers import Dropout, RMSNorm
+
+
+def fuse(model: Decoder) -> bool:
+    """Put the fused layers in a model's place where they can run; return whether they do.
+
+    They need the CPU, the kernels, bf16 or quantised weights and heads of a size that they know.
+    """
+    kind = model.embed_tokens.weight.dtype
+    is_quantised = isinstance(model.lm_head, QuantisedLinear)
+    able = (
+        model.embed_tokens.weight.device.type == "cpu"
+        and model.config.head_dim in ops.HEAD_SIZES
+        and (kind == torch.bfloat16 or (kind == torch.float32 and is_quantised))
+        and ops.kernels_are_open()
+    )
+    if able:
+        model.layers = nn.ModuleList(
+            FusedLayer(cast(DecoderLayer, layer)) for layer in model.layers
+        )
+        if not is_quantised:
+            model.lm_head = FusedHead(model.lm_head)  # type: ignore[assignment]
+    return able
+
+
+class FusedLayer(nn.Module):
+    """A `DecoderLayer` with norms, rotation, gate and residuals inside its neighbours."""
+
+    def __init__(self, layer: DecoderLayer) -> None:
+        """Take over a layer's parts."""
+        super().__init__()
+        self.attention_norm, self.attention = layer.attention_norm, layer.attention
+        self.mlp_norm, self.mlp = layer.mlp_norm, layer.mlp
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        placement: Placement,
+        *,
+        window: int | None = None,
+        cache: SequenceCache | None = None,
+        layer: int = 0,
+        dropout: Dropout | None = None,
+    ) -> Tensor:
+        """Return the residual stream after this layer."""
+        assert dropout is None, "fused layers are for inference"
+        qkv_BTN = project(self.attention.qkv, x_BTD, norm=self.attention_norm)
+        y_BTD = self._mix(qkv_BTN, placement, window, cache, layer)
+        x_BTD = project(self.attention.out, y_BTD, residual=x_BTD)
+        gate_up_BTF = project(self.mlp.gate_up, x_BTD, norm=self.mlp_norm)
+        return project(self.mlp.down, gate_up_BTF, gated=True, residual=x_BTD)
+
+    def _mix(
+        self,
+        qkv_BTN: Tensor,
+        placement: Placement,
+        window: int | None,
+        cache: SequenceCache | None,
+        layer: int,
+    ) -> Tensor:
+        heads, kv_heads = self.attention.num_heads, self.attention.num_kv_heads
+        batch, length, _ = qkv_BTN.shape
+        tables = placement.cos_BT1P, placement.sin_BT1P, placement.scale_BT11
+        slots = None
+        if length == 1 and cache is not None:
+            slots = cache.slots(layer, qkv_BTN, window=window)
+        if slots is not None:
+            y_BN = ops.decode(qkv_BTN[:, 0], heads, kv_heads, *tables, slots)
+            return y_BN[:, None]
+        q_BHTE, k_BKTE = ops.rotate(qkv_BTN, heads, kv_heads, *tables)
+        v_BKTE = qkv_BTN.view(batch, length, heads + 2 * kv_heads, -1)[:, :, heads + kv_heads :]
+        v_BKTE = v_BKTE.transpose(1, 2)
+        if cache is not None:
+            y_BHTE = cache.attend(layer, q_BHTE, k_BKTE, v_BKTE, window=window)
+        elif placement.seen_B1TS is not None:
+            y_BHTE = functional.scaled_dot_product_attention(
+                q_BHTE,
+                k_BKTE,
+                v_BKTE,
+                attn_mask=placement.seen_B1TS,
+                enable_gqa=heads != kv_heads,
+            )
+        else:
+            y_BHTE = attend(q_BHTE, k_BKTE, v_BKTE, starts=placement.starts, window=window)
+        return y_BHTE.transpose(1, 2).reshape(batch, length, -1)
+
+
+class FusedHead(nn.Module):
+    """The output projection; shares its weight with whatever shared it before."""
+
+    def __init__(self, head: nn.Linear) -> None:
+        """Take over a projection's weight."""
+        super().__init__()
+        self.weight = head.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits, (..., V)."""
+        return project(self, x)
+
+
+def project(
+    layer: nn.Module,
+    x: Tensor,
+    *,
+    norm: RMSNorm | None = None,
+    gated: bool = False,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """Return prologue(x) · Wᵀ + bias + residual by the fastest way there is for the layer.
+
+    Args:
+        layer: quantised, or with a weight and perhaps a bias.
+        x: (..., K), or (..., 2K) gate | up where `gated`.
+        norm: normalise x first.
+        gated: take silu(gate) · up as the input.
+        residual: (..., N).
+    """
+    if isinstance(layer, QuantisedLinear):
+        y: Tensor = layer(x, norm=norm, gated=gated, residual=residual)
+        return y
+    weight, bias = cast(Tensor, layer.weight), cast(Tensor | None, getattr(layer, "bias", None))
+    if x.numel() // x.shape[-1] <= ops.MAX_BF16_ROWS and weight.dtype == torch.bfloat16:
+        wide = None if bias is None else ops.as_float32(layer, "bias")
+        return ops.linear_bf16(
+            x.contiguous(), weight, norm=norm, gated=gated, bias=wide, residual=residual
+        )
+    return plain_projection(x, weight, bias, norm=norm, gated=gated, residual=residual)

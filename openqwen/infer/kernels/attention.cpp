@@ -1,0 +1,205 @@
+// One token a sequence: rotate, store key and value, attend to what the window shows. And rotation
+// alone, for many tokens. Keys and values stand in blocks: (blocks, K heads, tokens, E).
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "vectors.h"
+
+namespace {
+
+struct Shape {
+  int heads, kv_heads, size;
+};
+
+// y = x rotated, elements i and i + E/2 paired, times `scale`; all f32 inside
+template <typename T, typename Out>
+void rotate(const T* x, const float* cos, const float* sin, float scale, Out* y, int size) {
+  const int half = size / 2;
+  const __m512 by = _mm512_set1_ps(scale);
+  for (int i = 0; i < half; i += 16) {
+    const __mmask16 mask = half - i >= 16 ? 0xFFFF : (1u << (half - i)) - 1;
+    const __m512 a = load16(x + i, mask), b = load16(x + half + i, mask);
+    const __m512 c = load16(cos + i, mask), s = load16(sin + i, mask);
+    const __m512 first = _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s));
+    const __m512 second = _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, s));
+    store16(y + i, _mm512_mul_ps(first, by), mask);
+    store16(y + half + i, _mm512_mul_ps(second, by), mask);
+  }
+}
+
+template <typename T>
+struct Blocks {
+  T *keys, *values;
+  const int32_t* table;  // of this sequence
+  int block, kv_heads, size;
+
+  T* at(T* store, int slot, int head) const {
+    return store +
+           ((size_t(table[slot / block]) * kv_heads + head) * block + slot % block) * size;
+  }
+};
+
+// `group` queries (group, E) of one key head over slots [low, high); V vectors a head
+template <int V, typename T>
+void attend(const float* q, const Blocks<T>& blocks, int head, int group, int low, int high,
+            T* y, std::vector<float>& scores) {
+  const int count = high - low, stride = (count + 15) / 16 * 16, size = blocks.size;
+  scores.resize(size_t(group) * stride);
+  for (int slot = low; slot < high; slot++) {
+    const T* key = blocks.at(blocks.keys, slot, head);
+    __m512 k[V];
+    for (int v = 0; v < V; v++) k[v] = load16(key + 16 * v);
+    for (int g = 0; g < group; g++) {
+      __m512 sum = _mm512_setzero_ps();
+      for (int v = 0; v < V; v++) {
+        sum = _mm512_fmadd_ps(_mm512_loadu_ps(q + g * size + 16 * v), k[v], sum);
+      }
+      scores[size_t(g) * stride + slot - low] = _mm512_reduce_add_ps(sum);
+    }
+  }
+  for (int g = 0; g < group; g++) {
+    float* row = &scores[size_t(g) * stride];
+    for (int i = count; i < stride; i++) row[i] = -1e30f;
+    __m512 most = _mm512_set1_ps(-1e30f), sum = _mm512_setzero_ps();
+    for (int i = 0; i < stride; i += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(row + i));
+    const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+    for (int i = 0; i < stride; i += 16) {
+      const __m512 p = exp16(_mm512_sub_ps(_mm512_loadu_ps(row + i), top));
+      _mm512_storeu_ps(row + i, p);
+      sum = _mm512_add_ps(sum, _mm512_mask_blend_ps(
+          count - i >= 16 ? 0xFFFF : (1u << (count - i)) - 1, _mm512_setzero_ps(), p));
+    }
+    const float inverse = 1.0f / _mm512_reduce_add_ps(sum);
+    __m512 gathered[V];
+    for (int v = 0; v < V; v++) gathered[v] = _mm512_setzero_ps();
+    for (int slot = low; slot < high; slot++) {
+      const T* value = blocks.at(blocks.values, slot, head);
+      const __m512 p = _mm512_set1_ps(row[slot - low]);
+      for (int v = 0; v < V; v++) {
+        gathered[v] = _mm512_fmadd_ps(p, load16(value + 16 * v), gathered[v]);
+      }
+    }
+    for (int v = 0; v < V; v++) {
+      store16(y + g * size + 16 * v, _mm512_mul_ps(gathered[v], _mm512_set1_ps(inverse)));
+    }
+  }
+}
+
+template <typename T>
+void attend_any(int vectors, const float* q, const Blocks<T>& b, int head, int group, int low,
+                int high, T* y, std::vector<float>& scores) {
+  switch (vectors) {
+    case 1: return attend<1>(q, b, head, group, low, high, y, scores);
+    case 2: return attend<2>(q, b, head, group, low, high, y, scores);
+    case 4: return attend<4>(q, b, head, group, low, high, y, scores);
+    case 5: return attend<5>(q, b, head, group, low, high, y, scores);
+    case 6: return attend<6>(q, b, head, group, low, high, y, scores);
+    case 8: return attend<8>(q, b, head, group, low, high, y, scores);
+    case 16: return attend<16>(q, b, head, group, low, high, y, scores);
+  }
+}
+
+struct Step {
+  const float *cos, *sin, *logn;  // a row a sequence, or one for all where the stride is 0
+  int tables_stride, logn_stride, batch;
+  const int32_t *table, *slots, *lows;
+  int table_stride, block, threads;
+};
+
+template <typename T>
+void decode(const T* qkv, Shape shape, Step step, T* keys, T* values, T* y) {
+  const int group = shape.heads / shape.kv_heads, size = shape.size;
+  const float softmax_scale = 1.0f / std::sqrt(float(size));
+  const size_t width = size_t(shape.heads + 2 * shape.kv_heads) * size;
+#pragma omp parallel num_threads(step.threads)
+  {
+    static thread_local std::vector<float> scores, q;
+    q.resize(size_t(group) * size);
+    const Share share(step.batch * shape.kv_heads, omp_get_thread_num(), omp_get_num_threads());
+    for (int item = share.begin; item < share.end; item++) {
+      const int row = item / shape.kv_heads, head = item % shape.kv_heads;
+      const T* x = qkv + row * width;
+      const float* cos = step.cos + size_t(row) * step.tables_stride;
+      const float* sin = step.sin + size_t(row) * step.tables_stride;
+      const float logn = step.logn ? step.logn[row * step.logn_stride] : 1.0f;
+      const Blocks<T> blocks{keys, values, step.table + size_t(row) * step.table_stride,
+                             step.block, shape.kv_heads, size};
+      const int slot = step.slots[row];
+      rotate(x + size_t(shape.heads + head) * size, cos, sin, 1.0f,
+             blocks.at(keys, slot, head), size);
+      std::memcpy(blocks.at(values, slot, head),
+                  x + size_t(shape.heads + shape.kv_heads + head) * size, size * sizeof(T));
+      for (int g = 0; g < group; g++) {
+        rotate(x + size_t(head * group + g) * size, cos, sin, logn * softmax_scale, &q[g * size],
+               size);
+      }
+      attend_any(size / 16, q.data(), blocks, head, group, step.lows[row], slot + 1,
+                 y + (size_t(row) * shape.heads + head * group) * size, scores);
+    }
+  }
+}
+
+template <typename T>
+void rotate_all(const T* qkv, Shape shape, const float* cos, const float* sin, const float* logn,
+                int batch, int length, int tables_stride, int logn_stride, T* q, T* k,
+                int threads) {
+  const int heads = shape.heads + shape.kv_heads, size = shape.size;
+  const size_t width = size_t(heads + shape.kv_heads) * size;
+#pragma omp parallel num_threads(threads)
+  {
+    const Share share(batch * length, omp_get_thread_num(), omp_get_num_threads());
+    for (int item = share.begin; item < share.end; item++) {
+      const int row = item / length, t = item % length;
+      const size_t table = (size_t(row) * tables_stride + t) * (size / 2);
+      const float scale = logn ? logn[size_t(row) * logn_stride + t] : 1.0f;
+      for (int head = 0; head < heads; head++) {
+        const bool query = head < shape.heads;
+        const size_t of = query ? size_t(row) * shape.heads + head
+                                : size_t(row) * shape.kv_heads + head - shape.heads;
+        rotate(qkv + item * width + size_t(head) * size, cos + table, sin + table,
+               query ? scale : 1.0f, (query ? q : k) + (of * length + t) * size, size);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+// qkv (batch, (heads + 2 kv_heads) E), y (batch, heads E); keys and values (blocks, kv_heads, block,
+// E); table (batch, table_stride); slots: where each sequence's token goes; lows: the first slot it
+// sees. E must be 16, 32, 64, 80, 96, 128 or 256.
+extern "C" void openqwen_decode(const void* qkv, int type, int heads, int kv_heads, int size,
+                                const float* cos, const float* sin, int tables_stride,
+                                const float* logn, int logn_stride, int batch, void* keys,
+                                void* values, const int32_t* table, int table_stride, int block,
+                                const int32_t* slots, const int32_t* lows, void* y, int threads) {
+  const Shape shape{heads, kv_heads, size};
+  const Step step{cos, sin, logn, tables_stride, logn_stride, batch,
+                  table, slots, lows, table_stride, block, threads};
+  if (type == BF16) {
+    decode(static_cast<const Bf16*>(qkv), shape, step, static_cast<Bf16*>(keys),
+           static_cast<Bf16*>(values), static_cast<Bf16*>(y));
+  } else {
+    decode(static_cast<const float*>(qkv), shape, step, static_cast<float*>(keys),
+           static_cast<float*>(values), static_cast<float*>(y));
+  }
+}
+
+// qkv (batch, length, (heads + 2 kv_heads) E) -> q (batch, heads, length, E), k (batch, kv_heads,
+// length, E); cos and sin (batch or 1, length, E/2), logn (batch or 1, length) or null
+extern "C" void openqwen_rotate(const void* qkv, int type, int heads, int kv_heads, int size,
+                                const float* cos, const float* sin, int tables_stride,
+                                const float* logn, int logn_stride, int batch, int length, void* q,
+                                void* k, int threads) {
+  const Shape shape{heads, kv_heads, size};
+  if (type == BF16) {
+    rotate_all(static_cast<const Bf16*>(qkv), shape, cos, sin, logn, batch, length, tables_stride,
+               logn_stride, static_cast<Bf16*>(q), static_cast<Bf16*>(k), threads);
+  } else {
+    rotate_all(static_cast<const float*>(qkv), shape, cos, sin, logn, batch, length, tables_stride,
+               logn_stride, static_cast<float*>(q), static_cast<float*>(k), threads);
+  }
+}
