@@ -11,7 +11,7 @@ Reads export directories, Qwen2, Llama and Qwen-1 directories; a directory witho
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -92,18 +92,35 @@ class LanguageModel:
 
     @torch.no_grad()
     def logits(
-        self, ids_BT: Tensor | Sequence[Sequence[int]], lengths_B: Sequence[int] | None = None
+        self,
+        ids_BT: Tensor | Sequence[Sequence[int]],
+        lengths_B: Sequence[int] | None = None,
+        *,
+        padding: Literal["right", "left"] = "right",
     ) -> Tensor:
         """Return float32 logits (B, T, V) of every position and every row of the vocabulary.
 
         Args:
-            ids_BT: token ids, padded on the right with any id.
+            ids_BT: token ids, padded with any id.
             lengths_B: tokens of each row that are not padding; every row is as if alone, and what
-                stands beyond its length is undefined.
+                stands in its padding is undefined.
+            padding: the side it stands on.
+
+        Raises:
+            ValueError: if an id is outside the vocabulary or `padding` is neither side.
         """
+        if padding not in ("right", "left"):
+            raise ValueError(f"padding is right or left, got {padding!r}")
         ids_BT = torch.as_tensor(ids_BT)
         check_ids(ids_BT.flatten().tolist(), self.config.vocab_size)
-        logits_BTV: Tensor = self.model(
+        if padding == "left" and lengths_B is not None:
+            pads = [ids_BT.shape[1] - int(length) for length in lengths_B]
+            rows_BT = torch.stack([row.roll(-n) for row, n in zip(ids_BT, pads, strict=True)])
+            logits_BTV = self.logits(rows_BT, lengths_B)
+            for row_TV, n in zip(logits_BTV, pads, strict=True):
+                row_TV.copy_(row_TV.roll(n, dims=0))
+            return logits_BTV
+        logits_BTV = self.model(
             ids_BT.to(self._device), long_context=self.long_context, lengths_B=lengths_B
         )
         return logits_BTV.to(torch.float32)
@@ -178,7 +195,8 @@ class LanguageModel:
         line += f"context {self.context:,} tokens"
         if self.context != self.config.train_length:
             line += f" (trained on {self.config.train_length:,})"
-        methods = self.long_context.describe()
+        alpha = self.long_context.alpha(self.context, self.config.train_length)
+        methods = self.long_context.describe(f"α {alpha} at {self.context:,} tokens")
         return f"{line}: {methods}" if methods else line
 
     def _precision(self) -> str:

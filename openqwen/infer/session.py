@@ -25,7 +25,13 @@ class Session:
     """
 
     def __init__(self, model: Decoder, ids: Sequence[int], long_context: LongContext) -> None:
-        """Feed the prompt; its length fixes α for the life of the session.
+        """Feed the prompt; its length fixes α, for the life of the session or to its next step.
+
+        Args:
+            model: in evaluation mode.
+            ids: the prompt.
+            long_context: with `recompute`, all tokens are fed again where α steps, so that `logits`
+                are always those of one prefill.
 
         Raises:
             ValueError: if there is no token.
@@ -34,8 +40,8 @@ class Session:
             raise ValueError("a session starts with at least one token, got none")
         self.ids: list[int] = []
         self._model = model
-        self._cache = KVCache(model.config, prompt_lengths=[len(ids)], long_context=long_context)
-        self.logits = self._feed(list(ids))
+        self._long_context = long_context
+        self.logits = self._begin(list(ids))
 
     @property
     def alpha(self) -> int:
@@ -44,8 +50,20 @@ class Session:
 
     def step(self, token: int) -> Tensor:
         """Feed one token; return the new `logits`."""
-        self.logits = self._feed([int(token)])
+        if self._step_at is not None and len(self.ids) + 1 >= self._step_at:
+            self.logits = self._begin([*self.ids, int(token)])
+        else:
+            self.logits = self._feed([int(token)])
         return self.logits
+
+    def _begin(self, ids: list[int]) -> Tensor:
+        """Feed a whole sequence into an empty cache, at the α of its length."""
+        check_ids(ids, self._model.config.vocab_size)
+        methods, train_length = self._long_context, self._model.config.train_length
+        self.ids = []
+        self._step_at = methods.recompute_at(len(ids), train_length)
+        self._cache = KVCache(self._model.config, prompt_lengths=[len(ids)], long_context=methods)
+        return self._feed(ids)
 
     @torch.no_grad()
     def _feed(self, ids: list[int]) -> Tensor:

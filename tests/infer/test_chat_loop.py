@@ -149,7 +149,9 @@ def test_generate_streams_to_stdout_and_its_plan_to_stderr(random_export, capsys
     assert captured.out == lm.generate(["Hello"], max_new_tokens=8)[0].text + "\n"
     assert "float32 on cpu (torch's kernels), context 32 tokens" in captured.err
     assert run_verb(generate_verb, *arguments, "--context", 64) == 0
-    assert "(trained on 32): dynamic NTK, LogN, windows" in capsys.readouterr().err
+    assert (
+        "(trained on 32): dynamic NTK (α 3 at 64 tokens), LogN, windows" in capsys.readouterr().err
+    )
 
 
 def test_generate_reads_a_prompt_from_stdin(random_export, capsys, monkeypatch):

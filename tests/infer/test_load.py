@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,6 +71,37 @@ def test_padded_rows_are_as_if_alone_at_their_own_alpha(random_export):
         torch.testing.assert_close(batched[row, : len(ids)], expected, atol=1e-4, rtol=0)
 
 
+def test_rows_padded_on_the_left_are_as_if_alone_too(random_export):
+    lm = load(random_export, dtype="float32", context=256)
+    lengths = [100, 20, 40]
+    rows = [ids_of(n, seed=n) for n in lengths]
+    padded = [[3] * (100 - len(row)) + row for row in rows]
+    batched = lm.logits(padded, lengths, padding="left")
+    for row, ids in enumerate(rows):
+        expected = lm.logits([ids])[0]
+        torch.testing.assert_close(batched[row, 100 - len(ids) :], expected, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="padding is right or left, got 'both'"):
+        lm.logits(padded, lengths, padding="both")
+
+
+def test_a_session_that_recomputes_always_has_the_logits_of_one_prefill(random_export):
+    windows = (16, 128)
+    exact = LongContext(ntk=True, logn=True, windows=windows, recompute=True)
+    lm = load(random_export, dtype="float32", long_context=exact)
+    plain = load(random_export, dtype="float32", long_context=replace(exact, recompute=False))
+    ids = ids_of(140)
+    session, fixed = lm.start(ids[:30]), plain.start(ids[:30])
+    far = 0.0
+    for place in range(30, 140):
+        logits_V = session.step(ids[place])
+        whole_V = plain.start(ids[: place + 1]).logits
+        torch.testing.assert_close(logits_V, whole_V, atol=1e-4, rtol=0)
+        far = max(far, float((fixed.step(ids[place]) - whole_V).abs().max()))
+    assert (session.alpha, fixed.alpha) == (15, 1)
+    assert session.ids == ids
+    assert far > 0.1  # so the option matters
+
+
 def test_context_switches_the_methods_on_beyond_the_training_length(random_export):
     assert load(random_export, context=TRAIN_LENGTH).long_context == NO_EXTENSION
     lm = load(random_export, context=128, dtype="float32")
@@ -77,7 +109,7 @@ def test_context_switches_the_methods_on_beyond_the_training_length(random_expor
     assert lm.start(ids_of(33)).alpha == 3
     assert lm.describe() == (
         "65,888 parameters, float32 on cpu (torch's kernels), context 128 tokens (trained on 32): "
-        "dynamic NTK, LogN, windows 16 … 128"
+        "dynamic NTK (α 7 at 128 tokens), LogN, windows 16 … 128"
     )
     chosen = LongContext(logn=True)
     assert load(random_export, context=128, long_context=chosen).long_context == chosen

@@ -13,6 +13,7 @@ from openqwen.model.long_context import (
     NO_EXTENSION,
     LongContext,
     logn_scale,
+    next_step,
     ntk_alpha,
     ntk_base,
     plan_long_context,
@@ -42,6 +43,22 @@ def test_alpha_matches_the_original(table, train_length):
 def test_alpha_is_the_published_formula(length, train_length):
     exact = 2 ** math.ceil(math.log2(length / train_length) + 1) - 1
     assert ntk_alpha(length, train_length) == max(exact, 1)
+
+
+@given(length=st.integers(1, 10**6), train_length=st.integers(1, 10**5))
+def test_the_next_step_is_the_first_length_with_another_alpha(length, train_length):
+    step = next_step(length, train_length)
+    alpha = ntk_alpha(length, train_length)
+    assert step > length
+    assert ntk_alpha(step - 1, train_length) == alpha
+    assert ntk_alpha(step, train_length) == 2 * alpha + 1
+
+
+def test_a_sequence_is_recomputed_only_where_asked_for_and_only_with_ntk():
+    assert LongContext(ntk=True).recompute_at(20, 16) is None
+    assert LongContext(ntk=True, recompute=True).recompute_at(20, 16) == 33
+    with pytest.raises(ValueError, match="it needs ntk=True"):
+        LongContext(logn=True, recompute=True)
 
 
 @pytest.mark.parametrize("head_dim", [32, 128])
@@ -100,6 +117,8 @@ def test_windows_grow_geometrically_from_half_to_four_times_the_training_length(
     assert window_schedule(32, 2048)[0] == 1024
     assert window_schedule(32, 2048)[-1] == 8192
     assert window_schedule(1, 256) == (1024,)
+    assert window_schedule(3, 64, low_share=0.25, high_share=1) == (16, 32, 64)
+    assert window_schedule(2, 64, low_share=1, high_share=1) == (64, 64)
     ratios = [b / a for a, b in itertools.pairwise(window_schedule(7, 2048))]
     assert max(ratios) - min(ratios) < 0.01
 
@@ -109,6 +128,9 @@ def test_nonsense_lengths_are_refused():
         lambda: ntk_alpha(0, 64),
         lambda: logn_scale(torch.arange(3), train_length=1),
         lambda: window_schedule(0, 64),
+        lambda: window_schedule(4, 64, low_share=2, high_share=1),
+        lambda: window_schedule(4, 64, low_share=0, high_share=1),
+        lambda: next_step(0, 64),
     ):
         with pytest.raises(ValueError, match="length"):
             call()
@@ -120,4 +142,8 @@ def test_the_plan_uses_every_method_only_beyond_the_training_length():
     plan = plan_long_context(config, 17)
     assert plan == LongContext(ntk=True, logn=True, windows=(8, 23, 64))
     assert plan.describe() == "dynamic NTK, LogN, windows 8 … 64"
+    exact = LongContext(ntk=True, recompute=True)
+    assert exact.describe("α 3 at 20 tokens") == (
+        "dynamic NTK (α 3 at 20 tokens, recomputed at each step)"
+    )
     assert NO_EXTENSION.describe() == ""
