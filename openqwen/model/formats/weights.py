@@ -24,7 +24,12 @@ INDEX_NAME = "model.safetensors.index.json"
 LFS_POINTER = b"version https://git-lfs"
 # buffers that old checkpoints stored; all of them are computed
 IGNORED = re.compile(r"\.(rotary_emb\.inv_freq|masked_bias|attn\.bias|logn_tensor)$")
-FLOATING = ("F32", "F16", "BF16", "F64")
+FLOATING = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F64": torch.float64,
+}
 
 
 def find_weights(directory: Path) -> list[Path]:
@@ -76,6 +81,10 @@ class TensorSource(Protocol):
         """Return a tensor's shape without reading it."""
         ...
 
+    def dtype(self, name: str) -> torch.dtype | None:
+        """Return the floating type of a tensor's stored values; None where they are quantised."""
+        ...
+
     def read(self, name: str) -> torch.Tensor:
         """Return a tensor of a floating type, on the CPU; not to be changed."""
         ...
@@ -117,6 +126,12 @@ class SafetensorsSource:
             raise UserError(f"{path}: {name} has type {dtype}, need one of {', '.join(FLOATING)}")
         return shape
 
+    def dtype(self, name: str) -> torch.dtype | None:
+        """Return a tensor's type; `shape` refuses those that are not floating."""
+        path = self._files[name]
+        with _as_user_error(path):
+            return FLOATING.get(self._open[path].get_slice(name).get_dtype())
+
     def read(self, name: str) -> torch.Tensor:
         """Return a tensor."""
         path = self._files[name]
@@ -143,6 +158,23 @@ def fill_model(model: nn.Module, source: TensorSource, parts: dict[str, Part]) -
     """
     parameters = dict(model.named_parameters())
     _check_tiling(parameters, parts)
+    alias = check_names(source, parts)
+    for name, part in parts.items():
+        target = parameters[part.parameter]
+        target[part.start : part.start + part.rows].copy_(source.read(name))
+    if alias is not None:
+        check_alias(source, alias, parameters["embed_tokens.weight"])
+
+
+def check_names(source: TensorSource, parts: dict[str, Part]) -> str | None:
+    """Hold a source's names and shapes against a layout; nothing is read.
+
+    Returns:
+        The name of a head that is stored although the layout ties it, for `check_alias`; or None.
+
+    Raises:
+        UserError: naming the first tensor that is missing, unknown or of another shape.
+    """
     names = source.names()
     alias = None
     for name in names:
@@ -160,16 +192,17 @@ def fill_model(model: nn.Module, source: TensorSource, parts: dict[str, Part]) -
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise UserError(f"{source.where}: tensor {missing[0]} is missing{more}")
-    for name, part in parts.items():
-        target = parameters[part.parameter]
-        target[part.start : part.start + part.rows].copy_(source.read(name))
-    if alias is not None:
-        # some writers store a tied head although the config ties it; anything else is a mistake
-        tied, tensor = parameters["embed_tokens.weight"], source.read(alias)
-        if tensor.shape != tied.shape or not torch.equal(tensor.to(tied), tied):
-            raise UserError(
-                f"{source.where}: {alias} differs from the embedding that config.json ties"
-            )
+    return alias
+
+
+def check_alias(source: TensorSource, alias: str, tied: torch.Tensor) -> None:
+    """Raise UserError unless a stored head is the embedding that the configuration ties it to.
+
+    Some writers store such a head; one that differs is a mistake.
+    """
+    tensor = source.read(alias)
+    if tensor.shape != tied.shape or not torch.equal(tensor.to(tied), tied):
+        raise UserError(f"{source.where}: {alias} differs from the embedding that config.json ties")
 
 
 def write_weights(path: Path, model: nn.Module, parts: dict[str, Part]) -> None:
