@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import random_ids, roughen, small_config
 
+from openqwen.model import attention
 from openqwen.model.decoder import empty_decoder, initialise, new_decoder
-from openqwen.model.kv_cache import KVCache
+from openqwen.model.kv_cache import GROWTH_TOKENS, KVCache
 from openqwen.model.layers import RMSNorm
 from openqwen.model.long_context import LongContext
 
@@ -103,6 +104,54 @@ def test_alpha_is_the_prompts_even_where_the_sequence_grows_past_a_step(model):
     assert (cache.alphas, cache.lengths) == ([1], [40])
     keys, values = cache.layer(0)
     assert keys.shape == values.shape == (1, 2, 40, 8)
+
+
+@torch.no_grad()
+def test_the_cache_of_windowed_layers_is_bounded_whatever_the_length(model):
+    windows, chunk = (8, 40, 100), 8
+    config = model.config
+    one_token = 2 * config.num_key_value_heads * config.head_dim * 4  # float32 key and value
+    bound = sum(2 * (window + GROWTH_TOKENS) + chunk for window in windows) * one_token
+    ids_BT = random_ids(1, 1600)
+    sizes = {}
+    for kind in (windows, None):
+        cache = KVCache(
+            config, prompt_lengths=[1600], long_context=LongContext(logn=True, windows=kind)
+        )
+        sizes[kind] = []
+        for begin in range(0, 1600, chunk):
+            model.hidden(ids_BT[:, begin : begin + chunk], cache=cache)
+            sizes[kind].append(cache.num_bytes)
+    assert max(sizes[windows]) <= bound
+    assert max(sizes[windows][100:]) == max(sizes[windows][150:])  # no growth late
+    assert sizes[None][-1] >= 1600 * one_token * config.num_hidden_layers > 4 * bound
+
+
+@torch.no_grad()
+def test_attention_work_of_each_layer_follows_its_window(model, monkeypatch):
+    touched = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(q, k, v, **kwargs):
+        touched.append(q.shape[2] * k.shape[2])
+        return fused(q, k, v, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    ids_BT, block = random_ids(1, 2048), attention.QUERY_BLOCK
+    model.hidden(ids_BT, long_context=LongContext(windows=(16, 128, 512)))
+    calls = 2048 // block
+    layers = [sum(touched[i * calls : (i + 1) * calls]) for i in range(3)]
+    for work, window in zip(layers, (16, 128, 512), strict=True):
+        assert work <= 2048 * (window + block)
+    assert len(touched) == 3 * calls
+    touched.clear()
+    cache = KVCache(
+        model.config, prompt_lengths=[2049], long_context=LongContext(windows=(16, 128, 512))
+    )
+    model.hidden(ids_BT, cache=cache)
+    touched.clear()
+    model.hidden(random_ids(1, 1), cache=cache)
+    assert touched == [16, 128, 512]
 
 
 @torch.no_grad()
