@@ -5,8 +5,9 @@
     info = file.tensors["blk.0.attn_q.weight"]   # type, shape (rows first), place
     file.data("blk.0.attn_q.weight")             # its bytes, mapped
 
-Versions 2 and 3, little-endian, as published with ggml (docs/gguf.md there). Shapes have rows first,
-the reverse of the file's order. Everything is checked against the file's length before it is read.
+Versions 2 and 3, little-endian, as ggml documents them (docs/gguf.md there). Shapes have rows
+first, the reverse of the file's order. Everything is checked against the file's length before it is
+read.
 """
 
 import math

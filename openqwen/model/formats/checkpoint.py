@@ -1,9 +1,10 @@
-"""What a model directory holds, whatever its layout: shape, methods, stop ids, weights.
+"""What a model directory or file holds, whatever its layout: shape, methods, stop ids, weights.
 
 checkpoint = read_checkpoint(Path("runs/tiny/base"))       # directory.py
 model = checkpoint.load_model(dtype=torch.bfloat16)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from openqwen.core.files import read_json
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import Decoder, empty_decoder
 from openqwen.model.formats.parts import Part
-from openqwen.model.formats.weights import SafetensorsSource, TensorSource, fill_model
+from openqwen.model.formats.weights import (
+    SafetensorsSource,
+    TensorSource,
+    check_names,
+    fill_model,
+)
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 from openqwen.model.scorer import Scorer, empty_scorer
 
@@ -26,10 +32,10 @@ SHOWN_DIRECTORIES = 5
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One model directory, read but for its weights.
+    """One model directory or GGUF file, read but for its weights.
 
     Attributes:
-        directory: where it lies.
+        directory: where it lies; a GGUF file's own path.
         config: the shape.
         parts: published tensor name -> the rows of our parameters that it fills.
         long_context: the methods that the file's own flags ask for.
@@ -37,6 +43,8 @@ class Checkpoint:
         stop_ids: ids that end a generation, as the file lists them.
         lineage_hash: identity of what produced it; "" where it is not ours.
         is_scorer: whether it scores (a reward or value model) instead of writing.
+        chat_template: the Jinja template inside a GGUF file; replies are rendered as ChatML anyway.
+        opener: opens weights that are not safetensors.
     """
 
     directory: Path
@@ -47,6 +55,8 @@ class Checkpoint:
     stop_ids: tuple[int, ...] = ()
     lineage_hash: str = ""
     is_scorer: bool = False
+    chat_template: str | None = None
+    opener: Callable[[], TensorSource] | None = None
 
     def open_weights(self) -> TensorSource:
         """Return the tensors on disk, under the names of `parts`.
@@ -54,7 +64,7 @@ class Checkpoint:
         Raises:
             UserError: if they are missing or broken.
         """
-        return SafetensorsSource(self.directory)
+        return self.opener() if self.opener else SafetensorsSource(self.directory)
 
     def load_model(
         self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
@@ -69,6 +79,7 @@ class Checkpoint:
                 f"{self.directory} is a reward model: it scores replies and can't write any"
             )
         source = self.open_weights()
+        check_names(source, self.parts)  # before a wrong size asks for memory
         model = empty_decoder(self.config, dtype=dtype, device=device)
         fill_model(model, source, self.parts)
         return model.eval()
@@ -84,6 +95,7 @@ class Checkpoint:
         if not self.is_scorer:
             raise UserError(f"{self.directory} is a language model: it has no score head")
         source = self.open_weights()
+        check_names(source, self.parts)
         scorer = empty_scorer(self.config, dtype=dtype, device=device)
         fill_model(scorer, source, self.parts)
         return scorer.eval()

@@ -1,12 +1,40 @@
 """Which rows of our parameters each published tensor fills.
 
 Our projections are packed (q | k | v, gate | up); Qwen2's layout keeps them apart, Qwen-1's packs
-q, k and v. Both are maps from a published name to rows of one of our parameters.
+q, k and v. Both are maps from a published name to rows of one of our parameters. GGUF files hold
+the same tensors under shorter names.
 """
 
+import re
 from dataclasses import dataclass
 
 from openqwen.model.config import ModelConfig
+
+# a module's published name, layer prefix left out -> its name in GGUF files (ggml's docs/gguf.md)
+GGUF_MODULES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "transformer.wte": "token_embd",
+    "transformer.ln_f": "output_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "mlp.w2": "ffn_gate",
+    "mlp.w1": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+    "ln_1": "attn_norm",
+    "ln_2": "ffn_norm",
+}
+LAYER_PREFIX = re.compile(r"(?:model\.layers|transformer\.h)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -88,3 +116,18 @@ def qwen1_parts(config: ModelConfig) -> dict[str, Part]:
     if not config.tie_word_embeddings:
         parts["lm_head.weight"] = Part("lm_head.weight", 0, config.vocab_size, hidden)
     return parts
+
+
+def gguf_parts(config: ModelConfig, *, packed: bool) -> dict[str, Part]:
+    """Return GGUF name -> part of our decoder; `packed` as Qwen-1 has q, k and v, else Qwen2."""
+    parts = qwen1_parts(config) if packed else qwen2_parts(config)
+    return {gguf_name(name): part for name, part in parts.items()}
+
+
+def gguf_name(published: str) -> str:
+    """Return the GGUF name of a tensor of the Qwen2, Llama or Qwen-1 layout."""
+    module, _, kind = published.rpartition(".")
+    layer = LAYER_PREFIX.match(module)
+    if layer is None:
+        return f"{GGUF_MODULES[module]}.{kind}"
+    return f"blk.{layer[1]}.{GGUF_MODULES[module[layer.end() :]]}.{kind}"

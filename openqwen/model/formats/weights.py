@@ -17,10 +17,13 @@ from torch import nn
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path, read_json
+from openqwen.core.workers import Workers
 from openqwen.model.formats.parts import Part
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
+# converted at a time: small enough for the cache and for memory, large enough for few calls
+CHUNK_WEIGHTS = 1 << 20
 LFS_POINTER = b"version https://git-lfs"
 # buffers that old checkpoints stored; all of them are computed
 IGNORED = re.compile(r"\.(rotary_emb\.inv_freq|masked_bias|attn\.bias|logn_tensor)$")
@@ -85,8 +88,11 @@ class TensorSource(Protocol):
         """Return the floating type of a tensor's stored values; None where they are quantised."""
         ...
 
-    def read(self, name: str) -> torch.Tensor:
-        """Return a tensor of a floating type, on the CPU; not to be changed."""
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Return rows `start` … `stop - 1` of a tensor as a floating type, on the CPU.
+
+        The rows are not to be changed: they may be the file's own memory.
+        """
         ...
 
 
@@ -132,12 +138,12 @@ class SafetensorsSource:
         with _as_user_error(path):
             return FLOATING.get(self._open[path].get_slice(name).get_dtype())
 
-    def read(self, name: str) -> torch.Tensor:
-        """Return a tensor."""
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Return rows of a tensor."""
         path = self._files[name]
         with _as_user_error(path):
             tensor: torch.Tensor = self._open[path].get_tensor(name)
-        return tensor
+        return tensor[start:stop]
 
 
 @contextmanager
@@ -159,9 +165,16 @@ def fill_model(model: nn.Module, source: TensorSource, parts: dict[str, Part]) -
     parameters = dict(model.named_parameters())
     _check_tiling(parameters, parts)
     alias = check_names(source, parts)
-    for name, part in parts.items():
-        target = parameters[part.parameter]
-        target[part.start : part.start + part.rows].copy_(source.read(name))
+
+    def fill(name: str, part: Part) -> None:
+        target = parameters[part.parameter][part.start : part.start + part.rows]
+        step = max(1, CHUNK_WEIGHTS // (part.columns or 1))
+        for start in range(0, part.rows, step):
+            stop = min(start + step, part.rows)
+            target[start:stop].copy_(source.read(name, start, stop))
+
+    with Workers() as workers:
+        list(workers.map(fill, parts, parts.values()))
     if alias is not None:
         check_alias(source, alias, parameters["embed_tokens.weight"])
 
