@@ -1,4 +1,4 @@
-"""Vocabulary files: tiktoken rank files and tokenizer.json in, those and tokenizer_config.json out.
+"""Vocabulary files: rank files, tokenizer.json and GGUF in; all but the last out again.
 
     vocabulary = read_vocabulary(Path("qwen.tiktoken"))
     write_vocabulary(Path("runs/tiny/tokenizer"), vocabulary)
@@ -13,7 +13,9 @@ from pathlib import Path
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path, read_json, sha256_file, write_json
+from openqwen.core.gguf import MAGIC
 from openqwen.tokenizer.control import control_tokens
+from openqwen.tokenizer.gguf import has_readable_vocabulary, vocabulary_from_gguf
 from openqwen.tokenizer.huggingface import (
     controls_from_config,
     tokenizer_config,
@@ -31,23 +33,36 @@ QWEN_RANKS_SHA256 = "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """Read a rank file, a tokenizer.json or a directory that holds one of them.
+    """Read a rank file, a tokenizer.json, a GGUF file or a directory that holds one of them.
 
     Raises:
         UserError: one line naming the file and what is wrong with it.
     """
     file = _find_file(path) if path.is_dir() else path
-    if file.suffix == ".gguf":
-        raise UserError(f"{file}: GGUF files can't be read yet; give a rank file or tokenizer.json")
     if not file.is_file():
         raise UserError(f"{file} does not exist")
-    if file.suffix == ".json":
+    if _is_gguf(file):
+        vocabulary = vocabulary_from_gguf(file)
+    elif file.suffix == ".json":
         _refuse_pointer(file, file.open("rb").read(64))
         vocabulary = vocabulary_from_json(read_json(file), file)
     else:
         vocabulary = _from_rank_file(file)
     vocabulary.check(str(file))
     return vocabulary
+
+
+def has_vocabulary(path: Path) -> bool:
+    """Return whether a model directory or file has a vocabulary that `read_vocabulary` takes.
+
+    A GGUF file's vocabulary of another kind is said in one line.
+    """
+    if path.is_dir():
+        if (path / JSON_FILE).is_file() or any(path.glob("*.tiktoken")):
+            return True
+        files = list(path.glob("*.gguf"))
+        return len(files) == 1 and has_readable_vocabulary(files[0])
+    return _is_gguf(path) and has_readable_vocabulary(path)
 
 
 def write_vocabulary(directory: Path, vocabulary: Vocabulary) -> None:
@@ -125,11 +140,20 @@ def _find_file(directory: Path) -> Path:
     if len(others) > 1:
         names = ", ".join(file.name for file in others)
         raise UserError(f"{directory} holds several rank files ({names}); name one of them")
-    found = [*others, directory / JSON_FILE, *sorted(directory.glob("*.gguf"))]
+    files = sorted(directory.glob("*.gguf"))
+    found = [*others, directory / JSON_FILE, *(files if len(files) == 1 else [])]
     for file in found:
         if file.is_file():
             return file
     raise UserError(f"{directory} holds no vocabulary: neither {RANK_FILE} nor {JSON_FILE}")
+
+
+def _is_gguf(path: Path) -> bool:
+    """Return whether a file is meant as GGUF, by its name or its first bytes."""
+    if path.suffix == ".gguf":
+        return True
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def _refuse_pointer(path: Path, start: bytes) -> None:

@@ -144,7 +144,7 @@ def vocabulary_from_json(data: Any, path: Path) -> Vocabulary:
             ranks[bytes(values[letter] for letter in name)] = token_id
         except KeyError:
             raise UserError(f"{path}: token {token_id} ({name!r}) is not byte-level") from None
-    _check_merges(vocab, merges, added, whole=bool(model.get("ignore_merges")), path=path)
+    check_merges(vocab, merges, added, whole=bool(model.get("ignore_merges")), path=path)
     if len(set(ranks.values())) < len(ranks):
         raise UserError(f"{path}: two tokens share one id")
     return Vocabulary(ranks, added, pattern, nfc)
@@ -189,7 +189,7 @@ def _nfc(node: Any, path: Path) -> bool:
     return True
 
 
-def _check_merges(
+def check_merges(
     vocab: dict[str, int],
     merges: list[tuple[str, str]],
     added: dict[str, int],
@@ -197,7 +197,18 @@ def _check_merges(
     whole: bool,
     path: Path,
 ) -> None:
-    """Hold the merges against the ids: same order, and each long token made by one."""
+    """Hold the merges against the ids: same order, and each long token made by one.
+
+    Args:
+        vocab: token in letters -> id.
+        merges: left and right part of each.
+        added: control tokens, which no merge makes.
+        whole: whether pieces of text that are tokens become them without a merge.
+        path: for messages.
+
+    Raises:
+        UserError: naming the first merge or token for which that is not so.
+    """
     last, made = -1, set()
     for left, right in merges:
         token_id = vocab.get(left + right)

@@ -62,11 +62,11 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Tokenizer":
-        """Load a tiktoken rank file, a tokenizer.json, or a directory that holds one of them.
+        """Load a rank file, a tokenizer.json, a GGUF file, or a directory that holds one of them.
 
-        A directory's rank file is taken before its tokenizer.json. NFC is on for the published Qwen
-        rank file and for a tokenizer.json that says so; `tokenizer_config.json` beside a rank file
-        may set it with "nfc".
+        A directory's rank file is taken before its tokenizer.json, that before a GGUF file. NFC is
+        on for the published Qwen rank file, for a tokenizer.json that says so and for GGUF files of
+        Qwen; `tokenizer_config.json` beside a rank file may set it with "nfc".
 
         Raises:
             UserError: one line naming the file and what is wrong with it.
