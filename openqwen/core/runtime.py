@@ -58,6 +58,18 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def memory_bytes(device: "torch.device | None" = None) -> int:
+    """Return the memory that there is: of the GPU where one is named, else what we may use."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # a container's bound; "max" where there is none
+        physical = min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return physical
+
+
 def processor_name() -> str:
     """Return the processor's model name, as the system tells it."""
     try:

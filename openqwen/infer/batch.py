@@ -1,6 +1,5 @@
 """Several replies at once: one right-padded prefill, then one token a row until all are finished.
 
-    complete(model, requests, long_context)             # each request chooses and stops by itself
     decode(model, prompts, choose, long_context)        # `choose` looks at all rows' logits at once
 
 Every row is as if alone: positions, α and windows are its own, and rows that finish leave.
@@ -11,7 +10,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from openqwen.infer.request import Request
 from openqwen.model.decoder import Decoder
 from openqwen.model.kv_cache import KVCache
 from openqwen.model.long_context import NO_EXTENSION, LongContext
@@ -44,20 +42,6 @@ def decode(
             cache.keep_rows(rows)
         next_B1 = torch.tensor([[tokens[row]] for row in rows], device=device)
         last_BD = model.hidden(next_B1, cache=cache)[:, -1]
-
-
-def complete(model: Decoder, requests: Sequence[Request], long_context: LongContext) -> None:
-    """Carry every request to its end."""
-
-    def choose(running: list[int], logits_BV: Tensor) -> list[int | None]:
-        found: list[int | None] = []
-        for row, logits_V in zip(running, logits_BV.to("cpu", torch.float32), strict=True):
-            request = requests[row]
-            request.push(logits_V)
-            found.append(request.ids[-1] if request.finish_reason is None else None)
-        return found
-
-    decode(model, [request.prompt_ids for request in requests], choose, long_context)
 
 
 def pad_right(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -19,14 +19,13 @@ from torch import Tensor
 from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import pick_device, pick_dtype
-from openqwen.core.workers import Workers
-from openqwen.infer.batch import complete
-from openqwen.infer.config import Sampling
+from openqwen.infer.config import EngineConfig, Sampling
+from openqwen.infer.engine import Engine
 from openqwen.infer.fused import FusedLayer, fuse
 from openqwen.infer.kernels.build import open_kernels
 from openqwen.infer.quantise import KINDS, Kind, QuantisedLinear
 from openqwen.infer.quantise import quantise as apply_quantisation
-from openqwen.infer.request import Request, Result, Vocabulary
+from openqwen.infer.request import Request, Result, Vocabulary, read_sampling
 from openqwen.infer.sampling import allowed_rows
 from openqwen.infer.session import Session, check_ids
 from openqwen.model.config import ModelConfig, count_parameters
@@ -39,7 +38,6 @@ from openqwen.tokenizer.chatml import render
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int] | Sequence[dict[str, str]]
-BATCH_ROWS = 16
 
 
 class LanguageModel:
@@ -86,6 +84,7 @@ class LanguageModel:
         self.long_context = long_context
         self.context = context or config.train_length
         self.stop_ids = tuple(sorted({*stop_ids, *(tokenizer.stop_ids if tokenizer else ())}))
+        self._engine: Engine | None = None
         self._vocabulary = Vocabulary(
             tokenizer, allowed_rows(config.vocab_size, tokenizer), self.stop_ids
         )
@@ -154,24 +153,20 @@ class LanguageModel:
     def generate(self, prompts: Sequence[Prompt], **sampling: Any) -> list[Result]:
         """Return one reply a prompt, in order; settings as in `Sampling`, greedy by default.
 
+        `seed` may be a list, one for each prompt. Settings of `EngineConfig` go to the engine.
+
         Raises:
-            UserError: if a setting is unknown or out of range.
+            UserError: if a setting is unknown or out of range, or a prompt is longer than the
+                engine's memory.
         """
         if isinstance(prompts, str):
             raise TypeError("generate takes a list of prompts; put the one prompt into a list")
-        settings = _sampling(sampling)
+        engine, settings, seeds = self._prepare(sampling, len(prompts))
         requests = [
-            Request(self.encode(prompt), settings, self._vocabulary, index)
-            for index, prompt in enumerate(prompts)
+            Request(self.encode(prompt), settings, self._vocabulary, seed)
+            for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        batches = [requests[i : i + BATCH_ROWS] for i in range(0, len(requests), BATCH_ROWS)]
-        if len(batches) > 1 and self._device.type == "cpu":
-            with Workers() as workers:  # a batch a processor: results are each row's own anyway
-                list(workers.map(lambda rows: complete(self.model, rows, self._methods()), batches))
-        else:
-            for rows in batches:
-                complete(self.model, rows, self._methods())
-        return [request.result() for request in requests]
+        return engine.run(requests)
 
     def stream(self, prompt: Prompt, **sampling: Any) -> Generator[str, None, Result]:
         """Yield the reply in pieces of text, never half a character; returns the `Result`.
@@ -179,15 +174,41 @@ class LanguageModel:
         A possible start of a stop text is held back until it is decided. Closing the generator
         ends the reply.
         """
-        request = Request(self.encode(prompt), _sampling(sampling), self._vocabulary)
-        session = self.start(request.prompt_ids)
-        while True:
-            text = request.push(session.logits.cpu())
-            if text:
-                yield text
-            if request.finish_reason is not None:
-                return request.result()
-            session.step(request.ids[-1])
+        engine, settings, seeds = self._prepare(sampling, 1)
+        request = Request(self.encode(prompt), settings, self._vocabulary, seeds[0])
+        return (yield from engine.stream(request))
+
+    def engine(self, **settings: Any) -> Engine:
+        """Return the engine behind `generate` and `stream`; settings as in `EngineConfig`.
+
+        One is kept, and with it what prompts have in common, until other settings are asked for.
+
+        Raises:
+            UserError: if a setting is unknown or out of range.
+        """
+        config = parse_config(EngineConfig, settings, where="engine")
+        engine = self._engine
+        if (
+            engine is None
+            or engine.config != config
+            or engine.long_context != self._methods()
+            or not engine.is_on(self._device)
+        ):
+            engine = self._engine = Engine(
+                self.model, self._vocabulary, long_context=self._methods(), config=config
+            )
+        return engine
+
+    def request(self, prompt: Prompt, **sampling: Any) -> Request:
+        """Return a request for `engine().add`; settings as in `generate`."""
+        settings, seeds = read_sampling(sampling, 1)
+        return Request(self.encode(prompt), settings, self._vocabulary, seeds[0])
+
+    def _prepare(self, given: dict[str, Any], count: int) -> tuple[Engine, Sampling, list[int]]:
+        """Part the engine's settings from the sampling's; return each prompt's seed, too."""
+        of_engine = {name: x for name, x in given.items() if name in EngineConfig.model_fields}
+        rest = {name: x for name, x in given.items() if name not in of_engine}
+        return self.engine(**of_engine), *read_sampling(rest, count)
 
     def describe(self) -> str:
         """Return one line: size, type, device, context and the methods that reach it."""
@@ -286,12 +307,6 @@ def _load_tokenizer(directory: Path) -> Tokenizer | None:
     """Return the directory's tokenizer, or None where no vocabulary file is there."""
     has_vocabulary = (directory / "tokenizer.json").is_file() or any(directory.glob("*.tiktoken"))
     return Tokenizer.from_file(directory) if has_vocabulary else None
-
-
-def _sampling(settings: dict[str, Any]) -> Sampling:
-    if isinstance(settings.get("stop"), str):
-        settings = settings | {"stop": [settings["stop"]]}
-    return parse_config(Sampling, settings, where="generate")
 
 
 def _plain_ids(ids: Any) -> list[int]:

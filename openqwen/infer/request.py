@@ -1,21 +1,21 @@
-"""One reply in the making: takes logits, gives text, knows when it is finished and why.
+"""One reply in the making: takes tokens, gives text, knows when it is finished and why.
 
 request = Request(prompt_ids, sampling, vocabulary)
 while not request.finish_reason:
-    text = request.push(session.logits)
+    text = request.accept(sampler.choose(logits_BV, [request.draw])[0])
     ...
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
+from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.infer.config import Sampling
-from openqwen.infer.sampling import pick
+from openqwen.infer.sampling import Choice, Draw
 from openqwen.infer.stops import StopWatch
 from openqwen.tokenizer.tokenizer import Tokenizer
 
@@ -43,6 +43,7 @@ class Result:
         logprobs: log-probability of each id under the model, where asked for.
         num_prompt_tokens: tokens of the prompt.
         num_new_tokens: tokens of `ids`.
+        top_logprobs: beside each id the likeliest ids and their log-probabilities, where asked for.
     """
 
     text: str
@@ -52,50 +53,71 @@ class Result:
     logprobs: list[float] | None
     num_prompt_tokens: int
     num_new_tokens: int
+    top_logprobs: list[tuple[tuple[int, float], ...]] | None = None
 
 
 class Request:
-    """The state of one reply: its draws, its stop texts, its half characters."""
+    """The state of one reply: its draws, its stop texts, its half characters.
+
+    Attributes:
+        prompt_ids: what it answers.
+        ids: every token generated, the stop token included.
+        pieces: the text made certain so far.
+        finish_reason: None while it goes on.
+        stop: what ended it, as in `Result`.
+        draw: how its next token is chosen.
+    """
 
     def __init__(
-        self, prompt_ids: Sequence[int], sampling: Sampling, vocabulary: Vocabulary, index: int = 0
+        self,
+        prompt_ids: Sequence[int],
+        sampling: Sampling,
+        vocabulary: Vocabulary,
+        seed: int | None = None,
     ) -> None:
-        """Start a reply to `prompt_ids`; `index` is its place in the list, added to the seed.
+        """Start a reply to `prompt_ids`; `seed` takes the place of the settings' own.
 
         Raises:
-            UserError: if stop texts are given and there is no tokenizer to match them with.
+            UserError: if stop texts are given and there is no tokenizer to match them with, or an
+                id in the settings is outside the vocabulary.
         """
         if sampling.stop and vocabulary.tokenizer is None:
             raise UserError("stop texts need a tokenizer, and this model directory has none")
+        for name, ids in (
+            ("stop_token_ids", sampling.stop_token_ids),
+            ("logit_bias", sampling.logit_bias),
+        ):
+            bad = next((i for i in ids if not 0 <= i < len(vocabulary.allowed_V)), None)
+            if bad is not None:
+                raise UserError(
+                    f"{name}: id {bad} is outside the vocabulary of "
+                    f"{len(vocabulary.allowed_V):,} rows"
+                )
         self.prompt_ids = list(prompt_ids)
         self.ids: list[int] = []
+        self.pieces: list[str] = []
         self.finish_reason: FinishReason | None = None
         self.stop: str | None = None
+        self.draw = Draw(sampling, self.prompt_ids, sampling.seed if seed is None else seed)
         self._sampling, self._vocabulary = sampling, vocabulary
-        self._generator = torch.Generator().manual_seed(sampling.seed + index)
+        own = () if sampling.ignore_stop_ids else vocabulary.stop_ids
+        self._stop_ids = {*own, *sampling.stop_token_ids}
         self._decoder = vocabulary.tokenizer.stream_decoder() if vocabulary.tokenizer else None
         self._watch = StopWatch(sampling.stop)
-        self._seen_V = torch.zeros_like(vocabulary.allowed_V)
-        self._seen_V[self.prompt_ids] = True
         self._logprobs: list[float] = []
-        self._text: list[str] = []
+        self._top_logprobs: list[tuple[tuple[int, float], ...]] = []
 
-    def push(self, logits_V: Tensor) -> str:
-        """Choose the next token from float32 logits on the CPU; return the text it made certain."""
-        if bool(logits_V.isnan().any()):
+    def accept(self, choice: Choice) -> str:
+        """Take the next token; return the text it made certain."""
+        token = choice.token
+        if token is None:
             return self._finish("error")
-        token = pick(
-            logits_V,
-            self._sampling,
-            generator=self._generator,
-            allowed_V=self._vocabulary.allowed_V,
-            seen_V=self._seen_V,
-        )
         self.ids.append(token)
-        self._seen_V[token] = True
-        if self._sampling.logprobs:
-            self._logprobs.append(float(logits_V[token] - logits_V.logsumexp(0)))
-        if token in self._vocabulary.stop_ids and not self._sampling.ignore_stop_ids:
+        self.draw.count(token)
+        if choice.logprob is not None:
+            self._logprobs.append(choice.logprob)
+            self._top_logprobs.append(choice.top)
+        if token in self._stop_ids:
             tokenizer = self._vocabulary.tokenizer
             return self._finish("stop", tokenizer.name_of(token) if tokenizer else str(token))
         text = self._watch.push(self._decoder.push(token)) if self._decoder else ""
@@ -103,26 +125,31 @@ class Request:
             return self._finish("stop", self._watch.matched, text)
         if len(self.ids) >= self._sampling.max_new_tokens:
             return self._finish("length", None, text)
-        self._text.append(text)
+        if text:
+            self.pieces.append(text)
         return text
 
+    def end(self, reason: FinishReason) -> str:
+        """End the reply from outside, as it stands; return the last of its text."""
+        return self._finish(reason) if self.finish_reason is None else ""
+
     def cancel(self) -> None:
-        """End the reply as it stands."""
-        if self.finish_reason is None:
-            self._finish("cancelled")
+        """End the reply as it stands; an engine frees its memory at its next step."""
+        self.end("cancelled")
 
     def result(self) -> Result:
         """Return the finished reply; one that goes on counts as cancelled."""
         self.cancel()
         assert self.finish_reason is not None
         return Result(
-            text="".join(self._text),
+            text="".join(self.pieces),
             ids=self.ids,
             finish_reason=self.finish_reason,
             stop=self.stop,
             logprobs=self._logprobs if self._sampling.logprobs else None,
             num_prompt_tokens=len(self.prompt_ids),
             num_new_tokens=len(self.ids),
+            top_logprobs=self._top_logprobs if self._sampling.top_logprobs else None,
         )
 
     def _finish(self, reason: FinishReason, stop: str | None = None, text: str = "") -> str:
@@ -133,5 +160,23 @@ class Request:
             text += self._watch.flush()
             if self._watch.matched is not None:
                 self.finish_reason, self.stop = "stop", self._watch.matched
-        self._text.append(text)
+        if text:
+            self.pieces.append(text)
         return text
+
+
+def read_sampling(given: dict[str, Any], count: int) -> tuple[Sampling, list[int]]:
+    """Return settings as a caller writes them, and a seed for each of `count` prompts.
+
+    Raises:
+        UserError: if a setting is unknown or out of range, or the seeds are not one a prompt.
+    """
+    given, seeds = dict(given), None
+    if isinstance(given.get("stop"), str):
+        given["stop"] = [given["stop"]]
+    if isinstance(given.get("seed"), list | tuple):
+        seeds = [int(seed) for seed in given.pop("seed")]
+        if len(seeds) != count or min(seeds, default=0) < 0:
+            raise UserError(f"seed = {seeds} must give one number from 0 up for each of {count}")
+    sampling = parse_config(Sampling, given, where="generate")
+    return sampling, seeds or [sampling.seed + i for i in range(count)]

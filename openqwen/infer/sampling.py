@@ -1,12 +1,14 @@
-"""From logits to a token: penalty, temperature, top-k, min-p, top-p, then one draw.
+"""From logits to tokens, all rows of a step at once: penalties, temperature, filters, a draw.
 
-    token = pick(logits_V, sampling, generator=generator, allowed_V=allowed_V, seen_V=seen_V)
+    sampler = Sampler(allowed_V, device)
+    choices = sampler.choose(logits_BV, [request.draw for request in requests])
 
-Everything here looks at one position of one sequence, so a reply never depends on its neighbours
-in a batch.
+What a row gets depends on its own logits and its own draws, never on its neighbours.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +18,107 @@ from openqwen.tokenizer.tokenizer import Tokenizer
 
 UNTRAINED_PREFIX = "<|extra_"
 LEAST_TEMPERATURE = 1e-6
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chosen token.
+
+    Attributes:
+        token: its id, or None where the logits held a NaN.
+        logprob: its log-probability under the model, where asked for.
+        top: ids and log-probabilities of the likeliest tokens, where asked for.
+    """
+
+    token: int | None
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Draw:
+    """One reply's settings, its source of randomness, and what its penalties count."""
+
+    def __init__(self, sampling: Sampling, prompt_ids: Sequence[int], seed: int) -> None:
+        """Begin before the first token."""
+        self.sampling = sampling
+        self.generator = torch.Generator().manual_seed(seed)
+        self.is_plain = sampling.is_greedy and not sampling.logprobs and not self._is_biased()
+        self.is_biased = self._is_biased()
+        self._in_prompt = set(prompt_ids) if sampling.repetition_penalty != 1 else set()
+        self._in_reply: Counter[int] = Counter()
+
+    def count(self, token: int) -> None:
+        """Count a token of the reply."""
+        if self.is_biased:
+            self._in_reply[token] += 1
+
+    def bias(self, logits_V: Tensor) -> None:
+        """Change logits in place by penalties and biases.
+
+        Repetition divides positive and multiplies negative logits (CTRL, 2019); presence and
+        frequency are the OpenAI interface's.
+        """
+        sampling, width = self.sampling, len(logits_V)
+        seen = [i for i in self._in_prompt | self._in_reply.keys() if i < width]
+        if sampling.repetition_penalty != 1 and seen:
+            at_N = torch.tensor(seen, device=logits_V.device)
+            logits_V[at_N] = penalise(logits_V[at_N], sampling.repetition_penalty)
+        if (sampling.presence_penalty or sampling.frequency_penalty) and self._in_reply:
+            taken = {
+                i: sampling.presence_penalty + n * sampling.frequency_penalty
+                for i, n in self._in_reply.items()
+            }
+            _add(logits_V, taken, -1.0)
+        if sampling.logit_bias:
+            _add(logits_V, sampling.logit_bias, 1.0)
+
+    def _is_biased(self) -> bool:
+        s = self.sampling
+        return bool(
+            s.repetition_penalty != 1 or s.presence_penalty or s.frequency_penalty or s.logit_bias
+        )
+
+
+class Sampler:
+    """Chooses the next token of every row."""
+
+    def __init__(self, allowed_V: Tensor, device: torch.device | str) -> None:
+        """Keep which rows of the output projection may be chosen, (V,) bool."""
+        count = int(allowed_V.sum())
+        # where the rows that may be chosen come first, a slice is cheaper than a mask
+        self._width = count if bool(allowed_V[:count].all()) else len(allowed_V)
+        self._bias_V: Tensor | None = None
+        if self._width != count:
+            bias_V = torch.zeros(len(allowed_V)).masked_fill_(~allowed_V, -torch.inf)
+            self._bias_V = bias_V.to(device)
+
+    def choose(self, logits_BV: Tensor, draws: Sequence[Draw]) -> list[Choice]:
+        """Return each row's token; logits of any floating type are left as they are."""
+        scores_BV = logits_BV[:, : self._width]
+        if self._bias_V is not None:
+            scores_BV = scores_BV + self._bias_V
+        if all(draw.is_plain for draw in draws):
+            best_B = scores_BV.argmax(-1)
+            broken_B = scores_BV.gather(1, best_B[:, None]).isnan()[:, 0]
+            pairs = zip(best_B.tolist(), broken_B.tolist(), strict=True)
+            return [Choice(None if broken else token) for token, broken in pairs]
+        scores_BV = scores_BV.to(torch.float32, copy=True)
+        broken = scores_BV.amax(-1).isnan().tolist()
+        for row, draw in enumerate(draws):
+            if draw.is_biased:
+                draw.bias(scores_BV[row])
+        tokens = scores_BV.argmax(-1).tolist()
+        drawn = [
+            row for row, draw in enumerate(draws) if not draw.sampling.is_greedy and not broken[row]
+        ]
+        if drawn:
+            found = _draw_filtered(scores_BV[drawn], [draws[row] for row in drawn])
+            for row, token in zip(drawn, found, strict=True):
+                tokens[row] = token
+        return [
+            Choice(None) if broken[row] else _report(logits_BV[row], tokens[row], draw.sampling)
+            for row, draw in enumerate(draws)
+        ]
 
 
 def allowed_rows(vocab_size: int, tokenizer: Tokenizer | None) -> Tensor:
@@ -32,37 +135,6 @@ def allowed_rows(vocab_size: int, tokenizer: Tokenizer | None) -> Tensor:
     allowed_V = torch.zeros(vocab_size, dtype=torch.bool)
     allowed_V[torch.tensor(named)] = True
     return allowed_V
-
-
-def pick(
-    logits_V: Tensor,
-    sampling: Sampling,
-    *,
-    generator: torch.Generator,
-    allowed_V: Tensor,
-    seen_V: Tensor,
-) -> int:
-    """Return the next token's id.
-
-    Args:
-        logits_V: float32 scores of every row, on the CPU; not changed.
-        sampling: the settings.
-        generator: the sequence's own source of randomness; one draw a token unless greedy.
-        allowed_V: rows that may be chosen.
-        seen_V: rows that stand in the prompt or the reply, for the repetition penalty.
-    """
-    scores_V = logits_V.masked_fill(~allowed_V, -torch.inf)
-    if sampling.repetition_penalty != 1.0:
-        scores_V = penalise(scores_V, seen_V, sampling.repetition_penalty)
-    if sampling.greedy or sampling.temperature == 0:
-        return int(scores_V.argmax())
-    # from the maximum down, so that a small temperature underflows to greedy and not to NaN
-    scores_V = (scores_V - scores_V.max()) / max(sampling.temperature, LEAST_TEMPERATURE)
-    probs_V = torch.softmax(scores_V, dim=-1)
-    probs_V = keep_top_k(probs_V, sampling.top_k)
-    probs_V = keep_min_p(probs_V, sampling.min_p)
-    probs_V = keep_top_p(probs_V, sampling.top_p)
-    return int(torch.multinomial(probs_V, 1, generator=generator))
 
 
 def draw_rows(
@@ -93,6 +165,14 @@ def draw_rows(
         is the mass that top-p keeps, without bias.
     """
     probs_BV = torch.softmax(logits_BV.float() / temperature + bias_V, -1)
+    limits_B = torch.full((len(probs_BV),), top_p, device=probs_BV.device)
+    return _draw_below(probs_BV, limits_B, generators)
+
+
+def _draw_below(
+    probs_BV: Tensor, limits_B: Tensor, generators: Sequence[torch.Generator]
+) -> tuple[list[int], list[bool]]:
+    """Draw tokens by weight until the weight of likelier ones is below each row's limit."""
     mass_BV = probs_BV.cumsum(-1)
     device = probs_BV.device
     tokens = torch.zeros(len(probs_BV), dtype=torch.int64, device=device)
@@ -105,8 +185,10 @@ def draw_rows(
         drawn_N1 = torch.searchsorted(of_NV, draws_N[:, None] * of_NV[:, -1:], right=True)
         drawn_N1.clamp_(max=probs_BV.shape[1] - 1)
         probs_NV = probs_BV[waiting]
-        likelier_NV = probs_NV > probs_NV.gather(1, drawn_N1)
-        taken_N = (probs_NV * likelier_NV).sum(1) < top_p
+        prob_N1 = probs_NV.gather(1, drawn_N1)
+        likelier_NV = probs_NV > prob_N1
+        taken_N = (probs_NV * likelier_NV).sum(1) < limits_B[waiting]
+        taken_N &= prob_N1[:, 0] > 0  # rounding may reach past the last token of any weight
         tokens[waiting[taken_N]] = drawn_N1[taken_N, 0]
         if not taken_first:
             taken_first = taken_N.tolist()
@@ -114,32 +196,57 @@ def draw_rows(
     return tokens.tolist(), taken_first
 
 
-def penalise(scores_V: Tensor, seen_V: Tensor, penalty: float) -> Tensor:
-    """Divide seen tokens' positive scores by `penalty`, multiply the negative (CTRL, 2019)."""
-    lowered_V = torch.where(scores_V > 0, scores_V / penalty, scores_V * penalty)
-    return torch.where(seen_V, lowered_V, scores_V)
+def _draw_filtered(scores_BV: Tensor, draws: Sequence[Draw]) -> list[int]:
+    """Draw one token a row: temperature, top-k, min-p, top-p; scores are used up."""
+    settings = [draw.sampling for draw in draws]
+    device = scores_BV.device
+
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, device=device)[:, None]
+
+    # from the maximum down, so that a small temperature underflows to greedy and not to NaN
+    scores_BV -= scores_BV.amax(-1, keepdim=True)
+    scores_BV /= column([max(s.temperature, LEAST_TEMPERATURE) for s in settings])
+    weights_BV = scores_BV.exp_()
+    for row, sampling in enumerate(settings):
+        if sampling.top_k:
+            weights_BV[row] = keep_top_k(weights_BV[row], sampling.top_k)
+    if any(s.min_p for s in settings):
+        weights_BV *= weights_BV >= column([s.min_p for s in settings])  # of the largest, 1
+    top_p_B = torch.tensor([s.top_p if s.top_p < 1 else torch.inf for s in settings], device=device)
+    limits_B = top_p_B * weights_BV.sum(-1)
+    return _draw_below(weights_BV, limits_B, [draw.generator for draw in draws])[0]
 
 
-def keep_top_k(probs_V: Tensor, k: int) -> Tensor:
-    """Zero all but the `k` likeliest tokens, lower ids first among equals; 0 keeps all."""
-    if k == 0 or k >= probs_V.numel():
-        return probs_V
-    order_V = probs_V.argsort(descending=True, stable=True)
-    return probs_V.index_fill(0, order_V[k:], 0.0)
+def _report(logits_V: Tensor, token: int, sampling: Sampling) -> Choice:
+    """Return a token with the log-probabilities that its settings ask for."""
+    if not sampling.logprobs:
+        return Choice(token)
+    logprobs_V = logits_V.float().log_softmax(-1)
+    top: tuple[tuple[int, float], ...] = ()
+    if sampling.top_logprobs:
+        best = logprobs_V.topk(min(sampling.top_logprobs, len(logprobs_V)))
+        top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return Choice(token, float(logprobs_V[token]), top)
 
 
-def keep_min_p(probs_V: Tensor, min_p: float) -> Tensor:
-    """Zero the tokens below `min_p` times the likeliest one's probability."""
-    return probs_V.masked_fill(probs_V < min_p * probs_V.max(), 0.0)
+def _add(logits_V: Tensor, values: dict[int, float], sign: float) -> None:
+    """Add a number to some ids' logits, in place."""
+    found = {i: x for i, x in values.items() if i < len(logits_V)}
+    at_N = torch.tensor(list(found), dtype=torch.int64, device=logits_V.device)
+    logits_V[at_N] += sign * torch.tensor(list(found.values()), device=logits_V.device)
 
 
-def keep_top_p(probs_V: Tensor, top_p: float) -> Tensor:
-    """Zero all but the smallest set of likeliest tokens that reaches `top_p` of the mass.
+def penalise(scores_N: Tensor, penalty: float) -> Tensor:
+    """Divide positive scores by `penalty`, multiply negative ones (CTRL, 2019)."""
+    return torch.where(scores_N > 0, scores_N / penalty, scores_N * penalty)
 
-    The mass is what earlier filters left, so that the set never becomes empty.
-    """
-    if top_p >= 1:
-        return probs_V
-    sorted_V, order_V = probs_V.sort(descending=True, stable=True)
-    before_V = sorted_V.cumsum(0) - sorted_V
-    return probs_V.index_fill(0, order_V[before_V >= top_p * sorted_V.sum()], 0.0)
+
+def keep_top_k(weights_V: Tensor, k: int) -> Tensor:
+    """Zero all but the `k` largest weights, lower ids first among equals; 0 keeps all."""
+    if k == 0 or k >= weights_V.numel():
+        return weights_V
+    least = weights_V.topk(k).values[-1]
+    is_above_V, is_equal_V = weights_V > least, weights_V == least
+    room = k - is_above_V.sum()
+    return weights_V * (is_above_V | (is_equal_V & (is_equal_V.cumsum(0) <= room)))

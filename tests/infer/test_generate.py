@@ -1,9 +1,12 @@
+import threading
+
 import pytest
 import torch
 from tiny_exports import byte_tokenizer, random_model
 
 from openqwen.core.errors import UserError
-from openqwen.infer import load as load_module
+from openqwen.infer import engine as engine_module
+from openqwen.infer import runner as runner_module
 from openqwen.infer.load import load
 
 PROMPTS = ["a", "Hello there", "once upon a time in a wood", "世界", "x" * 50]
@@ -30,11 +33,21 @@ def test_a_batch_gives_what_each_prompt_gives_alone(random_export, context):
     assert len({tuple(result.ids) for result in together}) > 1
 
 
-def test_more_prompts_than_a_batch_holds_keep_their_order(lm, monkeypatch):
+def test_more_prompts_than_run_at_once_keep_their_order(lm):
     whole = lm.generate(PROMPTS, max_new_tokens=5)
-    monkeypatch.setattr(load_module, "BATCH_ROWS", 2)
-    assert lm.generate(PROMPTS, max_new_tokens=5) == whole
+    for count in (1, 2):
+        assert lm.generate(PROMPTS, max_new_tokens=5, max_num_seqs=count) == whole
     assert lm.generate([]) == []
+
+
+def test_rows_split_over_workers_give_the_same(lm, monkeypatch):
+    whole = lm.generate(PROMPTS, max_new_tokens=20)
+    monkeypatch.setattr(engine_module, "SLICE_ROWS", 2)
+    monkeypatch.setattr(runner_module, "SLICE_ROWS", 2)
+    threads = set()
+    lm.model.norm.register_forward_hook(lambda *_: threads.add(threading.current_thread().name))
+    assert lm.generate(PROMPTS, max_new_tokens=20) == whole
+    assert any(name.startswith("worker") for name in threads)
 
 
 def test_a_seed_repeats_a_reply_and_another_changes_it(lm):
@@ -43,6 +56,11 @@ def test_a_seed_repeats_a_reply_and_another_changes_it(lm):
     assert lm.generate(["go"], seed=4, **wild) == [first]
     assert lm.generate(["go"], seed=5, **wild) == [second]
     assert first.ids != second.ids
+    assert lm.generate(["go", "go"], seed=[5, 4], **wild) == [second, first]
+    with pytest.raises(
+        UserError, match=r"seed = \[1\] must give one number from 0 up for each of 2"
+    ):
+        lm.generate(["go", "go"], seed=[1], **wild)
 
 
 def test_a_stream_joined_is_the_generated_text(lm):

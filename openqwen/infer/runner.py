@@ -1,0 +1,192 @@
+"""Forward passes of a plan: what decodes as one batch, prompts in batches of similar width.
+
+    logits_RV = runner.run(plan)      # a row for each piece of the plan that samples, in order
+
+Every row is as if alone: its own positions, α, LogN and windows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openqwen.core.workers import Workers
+from openqwen.infer.blocks import SCRATCH, Blocks
+from openqwen.infer.paged_cache import PagedRows, PagedStore, Table
+from openqwen.infer.scheduler import Plan, Work
+from openqwen.model.decoder import Decoder
+from openqwen.model.long_context import LongContext
+
+SLICE_ROWS = 8  # rows that a worker decodes
+Result = TypeVar("Result")
+PADDED_TOKENS = 128  # prompts are joined, whatever their widths, up to so many tokens
+
+
+class Runner:
+    """Runs plans on a model and its store of keys and values.
+
+    Attributes:
+        workers: splits a pass by rows where the model is small; set for the time they are open.
+        num_computed_rows: rows that passes computed, padding among them.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        store: PagedStore,
+        blocks: Blocks,
+        long_context: LongContext,
+        *,
+        fixed_rows: int | None = None,
+        fixed_chunk: int | None = None,
+    ) -> None:
+        """Join the parts; with `fixed_rows` and `fixed_chunk` all passes have those shapes."""
+        self.workers: Workers | None = None
+        self._model, self._store, self._blocks = model, store, blocks
+        self._long_context = long_context
+        self._fixed_rows, self._fixed_chunk = fixed_rows, fixed_chunk
+        self._kept = _KeptTables(len(store.groups))
+
+    @torch.no_grad()
+    def run(self, plan: Plan) -> Tensor | None:
+        """Compute a plan; return logits (R, V) of the pieces that sample, None where none does."""
+        self._store.fit([pool.capacity for pool in self._blocks.pools])
+        found = []
+        if plan.decodes:
+            found += self._decode(plan.decodes)
+        if plan.chunks:
+            batches = [[work] for work in plan.chunks]
+            if self._fixed_chunk is None:
+                batches = batches_of(plan.chunks)
+            rows: dict[int, Tensor] = {}
+            for batch, logits_BV in zip(batches, self._map(self._prefill, batches), strict=True):
+                if logits_BV is not None:
+                    sampling = [work for work in batch if work.samples]
+                    rows |= {
+                        work.sequence.number: logits_V
+                        for work, logits_V in zip(sampling, logits_BV, strict=True)
+                    }
+            found += [rows[w.sequence.number][None] for w in plan.chunks if w.samples]
+        if not found:
+            return None
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _decode(self, works: Sequence[Work]) -> list[Tensor]:
+        """Compute one token of each row; return logits of those that sample, in pieces."""
+        if self.workers is None or len(works) <= SLICE_ROWS:
+            logits_BV = self._decode_rows(works, self._kept.tables(works))
+            if not all(work.samples for work in works):
+                logits_BV = logits_BV[[i for i, work in enumerate(works) if work.samples]]
+            return [logits_BV]
+        slices = [works[i : i + SLICE_ROWS] for i in range(0, len(works), SLICE_ROWS)]
+
+        def decode(rows: Sequence[Work]) -> Tensor:
+            return self._decode_rows(rows, _tables_of(rows, len(self._store.groups)))
+
+        return list(self._map(decode, slices))
+
+    def _decode_rows(self, works: Sequence[Work], tables: Sequence[Table]) -> Tensor:
+        """Return logits (B, V) of the token behind each row's next."""
+        ids = [work.sequence.tokens[work.sequence.num_computed] for work in works]
+        lengths = [work.sequence.num_computed for work in works]
+        alphas = [work.sequence.alpha for work in works]
+        count = len(works)
+        if self._fixed_rows is not None:
+            missing = self._fixed_rows - count
+            ids, lengths, alphas = (
+                ids + [0] * missing,
+                lengths + [0] * missing,
+                alphas + [1] * missing,
+            )
+            tables = [np.pad(table, ((0, missing), (0, 0))) for table in tables]
+        rows = PagedRows(
+            self._store,
+            tables,
+            lengths=lengths,
+            counts=[1] * len(ids),
+            alphas=alphas,
+            long_context=self._long_context,
+            row_by_row=self._fixed_rows is not None,
+        )
+        ids_B1 = torch.tensor(ids, device=self._model.device)[:, None]
+        hidden_BTD = self._model.hidden(ids_B1, cache=rows)
+        logits_BV: Tensor = self._model.lm_head(hidden_BTD[:, -1])
+        return logits_BV[:count]
+
+    def _prefill(self, works: Sequence[Work]) -> Tensor | None:
+        """Compute pieces of prompts as one padded batch; return logits of those that sample."""
+        counts = [work.count for work in works]
+        width = self._fixed_chunk or max(counts)
+        ids_BT = torch.zeros(len(works), width, dtype=torch.int64)
+        for row, work in enumerate(works):
+            begin = work.sequence.num_computed
+            ids_BT[row, : work.count] = torch.tensor(
+                work.sequence.tokens[begin : begin + work.count]
+            )
+        rows = PagedRows(
+            self._store,
+            _tables_of(works, len(self._store.groups)),
+            lengths=[work.sequence.num_computed for work in works],
+            counts=counts,
+            alphas=[work.sequence.alpha for work in works],
+            long_context=self._long_context,
+            row_by_row=self._fixed_chunk is not None,
+        )
+        hidden_BTD = self._model.hidden(ids_BT.to(self._model.device), cache=rows, lengths_B=counts)
+        sampling = [row for row, work in enumerate(works) if work.samples]
+        if not sampling:
+            return None
+        last_RD = hidden_BTD[sampling, [counts[row] - 1 for row in sampling]]
+        logits_RV: Tensor = self._model.lm_head(last_RD)
+        return logits_RV
+
+    def _map(self, function: Callable[[Any], Result], items: Iterable[Any]) -> Iterator[Result]:
+        return map(function, items) if self.workers is None else self.workers.map(function, items)
+
+
+class _KeptTables:
+    """The tables of the sequences that decode, changed only where they change."""
+
+    def __init__(self, num_groups: int) -> None:
+        self._num_groups = num_groups
+        self._numbers: list[tuple[int, int]] = []
+        self._lengths: list[int] = []
+        self._tables: list[Table] = []
+
+    def tables(self, works: Sequence[Work]) -> list[Table]:
+        """Return each group's table of these rows; new arrays whenever the rows are others."""
+        numbers = [(work.sequence.number, work.sequence.num_begun) for work in works]
+        lengths = [len(work.sequence.tables[0]) for work in works]
+        if numbers != self._numbers or max(lengths) > self._tables[0].shape[1]:
+            self._tables = _tables_of(works, self._num_groups, spare=8)
+        elif lengths != self._lengths:
+            for row, (before, now) in enumerate(zip(self._lengths, lengths, strict=True)):
+                for table, blocks in zip(self._tables, works[row].sequence.tables, strict=True):
+                    table[row, before:now] = blocks[before:now]
+        self._numbers, self._lengths = numbers, lengths
+        return self._tables
+
+
+def batches_of(works: Sequence[Work]) -> list[list[Work]]:
+    """Join pieces of similar width, so that little is padded."""
+    batches: list[list[Work]] = []
+    for work in sorted(works, key=lambda work: -work.count):
+        widest = batches[-1][0].count if batches else 0
+        is_near = 4 * work.count >= 3 * widest
+        if batches and (is_near or (len(batches[-1]) + 1) * widest <= PADDED_TOKENS):
+            batches[-1].append(work)
+        else:
+            batches.append([work])
+    return batches
+
+
+def _tables_of(works: Sequence[Work], num_groups: int, *, spare: int = 0) -> list[Table]:
+    """Return each group's table of these rows, `spare` columns wider than they need."""
+    width = max(len(work.sequence.tables[0]) for work in works) + spare
+    tables = [np.full((len(works), width), SCRATCH, dtype=np.int32) for _ in range(num_groups)]
+    for row, work in enumerate(works):
+        for table, blocks in zip(tables, work.sequence.tables, strict=True):
+            table[row, : len(blocks)] = blocks
+    return tables
