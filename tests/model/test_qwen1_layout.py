@@ -124,7 +124,7 @@ def test_buffers_of_old_checkpoints_are_ignored(qwen1_directory):
         ({"seq_length": None}, "seq_length must be a whole number"),
         ({"intermediate_size": 255}, "must be even"),
         ({"kv_channels": 8}, "4 × 8 must equal hidden_size = 64"),
-        ({"quantization_config": {"bits": 4}}, "quantised weights"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantised by 'awq' are not read"),
     ],
 )
 def test_a_config_that_no_published_model_has_is_refused(qwen1_directory, changes, message):

@@ -16,8 +16,8 @@ from openqwen.core.files import read_json
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import Decoder, empty_decoder
 from openqwen.model.formats.parts import Part
+from openqwen.model.formats.sources import open_tensors
 from openqwen.model.formats.weights import (
-    SafetensorsSource,
     TensorSource,
     check_names,
     fill_model,
@@ -44,7 +44,7 @@ class Checkpoint:
         lineage_hash: identity of what produced it; "" where it is not ours.
         is_scorer: whether it scores (a reward or value model) instead of writing.
         chat_template: the Jinja template inside a GGUF file; replies are rendered as ChatML anyway.
-        opener: opens weights that are not safetensors.
+        opener: opens weights that are not a directory's plain tensors.
     """
 
     directory: Path
@@ -64,7 +64,7 @@ class Checkpoint:
         Raises:
             UserError: if they are missing or broken.
         """
-        return self.opener() if self.opener else SafetensorsSource(self.directory)
+        return self.opener() if self.opener else open_tensors(self.directory)
 
     def load_model(
         self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
@@ -117,10 +117,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         else:
             hint = "not a model directory, or a stage that has not finished (openqwen status)"
         raise UserError(f"{directory} has no {CONFIG_NAME}: {hint}")
-    data = read_object(path)
-    if "quantization_config" in data:
-        raise UserError(f"{path}: quantised weights (quantization_config) are not read yet")
-    return data
+    return read_object(path)
 
 
 def read_object(path: Path) -> dict[str, Any]:

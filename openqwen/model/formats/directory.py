@@ -7,6 +7,7 @@ from openqwen.core.gguf import MAGIC
 from openqwen.model.formats.checkpoint import CONFIG_NAME, Checkpoint, read_config
 from openqwen.model.formats.export import read_qwen2
 from openqwen.model.formats.gguf import read_gguf
+from openqwen.model.formats.gptq import read_gptq, with_gptq
 from openqwen.model.formats.qwen1 import read_qwen1
 
 
@@ -25,14 +26,15 @@ def read_checkpoint(directory: Path) -> Checkpoint:
         return read_gguf(file)
     data = read_config(directory)
     model_type = data.get("model_type")
-    if model_type == "qwen":
-        return read_qwen1(directory, data)
-    if model_type in ("qwen2", "llama"):
-        return read_qwen2(directory, data)
-    raise UserError(
-        f"{directory / CONFIG_NAME}: model_type {model_type!r} is not read; "
-        "qwen (Qwen-1), qwen2 and llama are"
-    )
+    if model_type not in ("qwen", "qwen2", "llama"):
+        raise UserError(
+            f"{directory / CONFIG_NAME}: model_type {model_type!r} is not read; "
+            "qwen (Qwen-1), qwen2 and llama are"
+        )
+    packing = read_gptq(directory, data)
+    read = read_qwen1 if model_type == "qwen" else read_qwen2
+    checkpoint = read(directory, data)
+    return with_gptq(checkpoint, packing) if packing else checkpoint
 
 
 def _find_gguf(path: Path) -> Path | None:

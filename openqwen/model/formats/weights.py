@@ -1,22 +1,19 @@
-"""Weights on disk: safetensors only, whole, mapped onto a model so that nothing is left over.
+"""Weights onto a model, so that nothing is left over; out again as safetensors.
 
-fill_model(model, SafetensorsSource(directory), parts)    # proves each parameter is filled once
+fill_model(model, open_tensors(directory), parts)         # proves each parameter is filled once
 write_weights(directory / "model.safetensors", model, parts)
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from openqwen.core.errors import UserError
-from openqwen.core.files import atomic_path, read_json
+from openqwen.core.files import atomic_path
 from openqwen.core.workers import Workers
 from openqwen.model.formats.parts import Part
 
@@ -24,48 +21,6 @@ WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 # converted at a time: small enough for the cache and for memory, large enough for few calls
 CHUNK_WEIGHTS = 1 << 20
-LFS_POINTER = b"version https://git-lfs"
-# buffers that old checkpoints stored; all of them are computed
-IGNORED = re.compile(r"\.(rotary_emb\.inv_freq|masked_bias|attn\.bias|logn_tensor)$")
-FLOATING = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F64": torch.float64,
-}
-
-
-def find_weights(directory: Path) -> list[Path]:
-    """Return a model directory's safetensors files: its index's, else the single one, else all.
-
-    Raises:
-        UserError: if there are none, or the index names a file that is not there.
-    """
-    index = directory / INDEX_NAME
-    if index.is_file():
-        data = read_json(index)
-        table = data.get("weight_map") if isinstance(data, dict) else None
-        if not isinstance(table, dict) or not table:
-            raise UserError(f"{index} has no weight_map")
-        names = sorted(set(map(str, table.values())))
-        if any(Path(name).name != name for name in names):
-            raise UserError(f"{index} names a file outside its directory")
-        files = [directory / name for name in names]
-    elif (directory / WEIGHTS_NAME).is_file():
-        files = [directory / WEIGHTS_NAME]  # others beside it hold something else
-    else:
-        files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        if any(directory.glob("*.bin")):
-            raise UserError(f"{directory} holds pickled .bin weights; convert it to safetensors")
-        raise UserError(f"{directory} has no weights: this stage has not finished")
-    for path in files:
-        if not path.is_file():
-            raise UserError(f"{path} is missing, though {INDEX_NAME} names it")
-        with path.open("rb") as file:
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise UserError(f"{path} is a Git LFS pointer, not the weights; run git lfs pull")
-    return files
 
 
 class TensorSource(Protocol):
@@ -94,64 +49,6 @@ class TensorSource(Protocol):
         The rows are not to be changed: they may be the file's own memory.
         """
         ...
-
-
-class SafetensorsSource:
-    """The safetensors files of a directory, memory-mapped."""
-
-    def __init__(self, directory: Path) -> None:
-        """Open the files and hold their names against each other.
-
-        Raises:
-            UserError: if there are none, one is broken, or a tensor stands in two of them.
-        """
-        self.where = directory
-        self._files: dict[str, Path] = {}
-        self._open: dict[Path, Any] = {}
-        for path in find_weights(directory):
-            with _as_user_error(path):
-                self._open[path] = safe_open(path, "pt")
-                for name in self._open[path].keys():  # noqa: SIM118  (not a dict)
-                    if IGNORED.search(name):
-                        continue
-                    if name in self._files:
-                        raise UserError(f"{path}: tensor {name} is in {self._files[name].name} too")
-                    self._files[name] = path
-
-    def names(self) -> list[str]:
-        """Return every tensor's name."""
-        return list(self._files)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape; one that is not of a floating type is refused."""
-        path = self._files[name]
-        with _as_user_error(path):
-            view = self._open[path].get_slice(name)
-            shape, dtype = tuple(view.get_shape()), view.get_dtype()
-        if dtype not in FLOATING:
-            raise UserError(f"{path}: {name} has type {dtype}, need one of {', '.join(FLOATING)}")
-        return shape
-
-    def dtype(self, name: str) -> torch.dtype | None:
-        """Return a tensor's type; `shape` refuses those that are not floating."""
-        path = self._files[name]
-        with _as_user_error(path):
-            return FLOATING.get(self._open[path].get_slice(name).get_dtype())
-
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
-        """Return rows of a tensor."""
-        path = self._files[name]
-        with _as_user_error(path):
-            tensor: torch.Tensor = self._open[path].get_tensor(name)
-        return tensor[start:stop]
-
-
-@contextmanager
-def _as_user_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} can't be read as safetensors: {error}") from None
 
 
 @torch.no_grad()
