@@ -31,6 +31,8 @@ VERBS = (
     "eval",
     "preferences",
     "report",
+    "fetch",
+    "convert",
     "generate",
     "chat",
 )

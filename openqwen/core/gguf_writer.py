@@ -2,11 +2,12 @@
 
     write_gguf(path, {"general.architecture": "qwen2", ...}, [GGUFTensor(...), ...])
 
-Layout: the GGUF specification, version 3. One tensor is in memory at a time.
+Layout: the GGUF specification, version 3. A few rows are in memory at a time.
 """
 
+import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +20,7 @@ from openqwen.core.files import atomic_path
 from openqwen.core.gguf import DEFAULT_ALIGNMENT, MAGIC, TensorType, ValueType
 
 VERSION = 3
-CHUNK_ROWS = 4096  # rows converted at a time, so that float32 copies stay small
+CHUNK_WEIGHTS = 1 << 22  # converted at a time, so that float32 copies stay small
 PLAIN = {
     TensorType.F32: torch.float32,
     TensorType.F16: torch.float16,
@@ -37,13 +38,13 @@ class GGUFTensor:
         name: GGUF's name for it.
         shape: rows first, as torch has it; the file lists it the other way round.
         type: F32, F16, BF16 or Q8_0.
-        read: gives the values, any floating type; called once, when its turn comes.
+        read: gives rows `start` to `stop - 1`, any floating type; called when their turn comes.
     """
 
     name: str
     shape: tuple[int, ...]
     type: TensorType
-    read: Callable[[], Tensor]
+    read: Callable[[int, int], Tensor]
 
 
 def write_gguf(path: Path, metadata: Mapping[str, Metadata], tensors: Sequence[GGUFTensor]) -> None:
@@ -115,10 +116,17 @@ def quantise_q8_0(values: Tensor) -> bytes:
 
 
 def _write_tensor(file: IO[bytes], tensor: GGUFTensor) -> None:
-    values = tensor.read()
-    assert tuple(values.shape) == tensor.shape, f"{tensor.name} has another shape than announced"
-    for rows in values.split(CHUNK_ROWS):
+    for start, stop in chunks(tensor.shape):
+        rows = tensor.read(start, stop)
+        assert rows.shape == (stop - start, *tensor.shape[1:]), f"{tensor.name} has another shape"
         file.write(encode(rows, tensor.type))
+
+
+def chunks(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield first row and end of each piece of a tensor that is handled at a time."""
+    step = max(1, CHUNK_WEIGHTS // math.prod(shape[1:]))
+    for start in range(0, shape[0], step):
+        yield start, min(start + step, shape[0])
 
 
 def _typed(key: str, value: Any) -> bytes:

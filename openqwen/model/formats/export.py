@@ -68,7 +68,15 @@ def write_export(
         data["architectures"] = [data["architectures"][0].replace("CausalLM", SCORING)]
         data |= {"num_labels": 1, "id2label": {"0": "score"}, "label2id": {"score": 0}}
         data["pad_token_id"] = eos
-    data["openqwen"] = {
+    data["openqwen"] = own_block(config, long_context, lineage_hash)
+    write_json(directory / CONFIG_NAME, data)
+
+
+def own_block(
+    config: ModelConfig, long_context: LongContext = NO_EXTENSION, lineage_hash: str = ""
+) -> dict[str, Any]:
+    """Return what Qwen2's layout can't say, for the key "openqwen"."""
+    return {
         "format": FORMAT_VERSION,
         "train_length": config.train_length,
         "long_context": {
@@ -78,7 +86,6 @@ def write_export(
         },
         "lineage_hash": lineage_hash,
     }
-    write_json(directory / CONFIG_NAME, data)
 
 
 def published_config(config: ModelConfig) -> dict[str, Any]:
@@ -118,7 +125,7 @@ def read_qwen2(directory: Path, data: dict[str, Any]) -> Checkpoint:
     where = directory / CONFIG_NAME
     _refuse_unsupported(data, where)
     own = read_block(data, "openqwen", where)
-    context = require_int(data, "max_position_embeddings", where)
+    positions = require_int(data, "max_position_embeddings", where)
     hidden = require_int(data, "hidden_size", where)
     heads = require_int(data, "num_attention_heads", where)
     optional = {
@@ -138,7 +145,7 @@ def read_qwen2(directory: Path, data: dict[str, Any]) -> Checkpoint:
         "rms_norm_eps": require_number(data, "rms_norm_eps", where, 1e-6),
         "qkv_bias": data["model_type"] == "qwen2",
         "tie_word_embeddings": bool(data.get("tie_word_embeddings", False)),
-        "train_length": require_int(own, "train_length", where) if own else context,
+        "train_length": require_int(own, "train_length", where) if own else positions,
     }
     config = parse_config(ModelConfig, shape, where=str(where))
     is_scorer = _is_scorer(data, where)
@@ -147,7 +154,7 @@ def read_qwen2(directory: Path, data: dict[str, Any]) -> Checkpoint:
         config=config,
         parts=scorer_parts(config) if is_scorer else qwen2_parts(config),
         is_scorer=is_scorer,
-        context=context,
+        context=require_int(own, "context", where) if "context" in own else positions,
         long_context=_read_long_context(own, config, where),
         stop_ids=read_stop_ids(directory, data),
         lineage_hash=str(own.get("lineage_hash", "")),

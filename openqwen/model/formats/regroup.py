@@ -57,20 +57,23 @@ class Regrouped:
             found = dtype if found is None else torch.promote_types(found, dtype)
         return found
 
-    def read(self, name: str) -> Tensor:
-        """Return a tensor; not to be changed, as it may be the file's own memory."""
-        pieces = [self._source.read(stored)[a:b] for stored, a, b in self._pieces(name)]
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Return rows of a tensor; not to be changed, as they may be the file's own memory."""
+        pieces = [self._source.read(*piece) for piece in self._pieces(name, start, stop)]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
-    def _pieces(self, name: str) -> Iterator[tuple[str, int, int]]:
-        """Yield source tensors and the rows of each that make up a tensor, in order."""
+    def _pieces(
+        self, name: str, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[str, int, int]]:
+        """Yield source tensors and the rows of each that make up rows of a tensor, in order."""
         wanted = self.parts[name]
-        place, end = wanted.start, wanted.start + wanted.rows
+        place = wanted.start + start
+        end = wanted.start + (wanted.rows if stop is None else stop)
         for part, stored in sorted(
             self._by_parameter[wanted.parameter], key=lambda pair: pair[0].start
         ):
-            stop = min(part.start + part.rows, end)
-            if part.start <= place < stop:
-                yield stored, place - part.start, stop - part.start
-                place = stop
+            until = min(part.start + part.rows, end)
+            if part.start <= place < until:
+                yield stored, place - part.start, until - part.start
+                place = until
         assert place == end, f"{name}: rows {place} to {end} are in no tensor of the source"

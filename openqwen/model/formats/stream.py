@@ -17,11 +17,12 @@ from torch import Tensor
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path, write_json
+from openqwen.core.gguf_writer import chunks
 from openqwen.model.formats.regroup import Regrouped
 from openqwen.model.formats.weights import INDEX_NAME, WEIGHTS_NAME
 
 SHARD_BYTES = 5_000_000_000  # as the common libraries cut
-QUANTISED_BECOMES = torch.bfloat16
+QUANTISED_BECOMES = torch.bfloat16  # where the file has no plain matrix either
 NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -31,24 +32,29 @@ NAMES = {
 EMBEDDING = "embed_tokens.weight"
 
 
-def main_type(weights: Regrouped) -> torch.dtype | None:
-    """Return the type of the embedding's values, which stands for the model's; None: quantised."""
+def main_type(weights: Regrouped) -> torch.dtype:
+    """Return the type of the embedding's values, which stands for the model's."""
     name = next(n for n, part in weights.parts.items() if part.parameter == EMBEDDING)
-    return weights.dtype(name)
+    return weights.dtype(name) or QUANTISED_BECOMES
+
+
+def has_quantised(weights: Regrouped) -> bool:
+    """Return whether some of the stored tensors are quantised."""
+    return any(weights.dtype(name) is None for name in weights.parts)
 
 
 def plan_types(weights: Regrouped, chosen: torch.dtype | None = None) -> dict[str, torch.dtype]:
     """Return the type to write each tensor in: the one asked for, else its own.
 
-    Quantised tensors become bfloat16. A vector of higher precision than the matrices (GGUF keeps
-    norms in float32) takes their type if that loses nothing.
+    Quantised tensors take the type of the others. A vector of higher precision than the matrices
+    (GGUF keeps norms in float32) takes their type if that loses nothing.
     """
     if chosen is not None:
         return dict.fromkeys(weights.parts, chosen)
-    main = main_type(weights) or QUANTISED_BECOMES
+    main = main_type(weights)
     plan: dict[str, torch.dtype] = {}
     for name, part in weights.parts.items():
-        own = weights.dtype(name) or QUANTISED_BECOMES
+        own = weights.dtype(name) or main
         if own != main and part.columns is None:
             vector = weights.read(name)
             own = main if torch.equal(vector.to(main).to(vector.dtype), vector) else own
@@ -124,8 +130,9 @@ def _write_file(
         with temporary.open("wb") as file:
             file.write(len(head).to_bytes(8, "little") + head)
             for name in ordered:
-                tensor = convert_type(name, weights.read(name), plan[name]).contiguous()
-                file.write(tensor.view(-1).view(torch.uint8).numpy().data)
+                for start, stop in chunks(weights.shape(name)):
+                    rows = convert_type(name, weights.read(name, start, stop), plan[name])
+                    file.write(rows.contiguous().view(-1).view(torch.uint8).numpy().data)
         with safe_open(temporary, "pt") as written:  # the library's own reading of the header
             assert set(written.keys()) == set(names), "the written file lists other tensors"
 
