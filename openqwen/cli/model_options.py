@@ -25,6 +25,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "and windows",
     )
     parser.add_argument(
+        "--recompute",
+        action="store_true",
+        help="feed the whole text again where it grows past a step of dynamic NTK: exact, slower",
+    )
+    parser.add_argument(
         "--dtype",
         default="auto",
         choices=("auto", "float32", "bfloat16", "float16"),
@@ -77,6 +82,12 @@ def load_model(args: argparse.Namespace) -> "LanguageModel":
     from openqwen.core.log import warn
     from openqwen.infer.load import load
 
-    lm = load(args.model, dtype=args.dtype, device=args.device, context=args.context)
+    lm = load(
+        args.model,
+        dtype=args.dtype,
+        device=args.device,
+        context=args.context,
+        recompute=args.recompute,
+    )
     warn(f"{args.model}: {lm.describe()}")
     return lm

@@ -76,9 +76,14 @@ class Progress:
         else:
             self._show(end="\n")
 
+    @property
+    def seconds(self) -> float:
+        """Return the time since the start."""
+        return time.monotonic() - self.started
+
     def line(self) -> str:
         """Return the line as it would be shown now."""
-        seconds = time.monotonic() - self.started
+        seconds = self.seconds
         rate = (self.done - self.done_before) / seconds if seconds > 0 else 0.0
         amount = f"{self.done:,}/{self.total:,}" if self.total else f"{self.done:,}"
         speed = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2f}/s"

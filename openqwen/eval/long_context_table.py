@@ -6,7 +6,8 @@ Each finished measure is written to `kept`, so a killed run goes on where it sto
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,42 @@ from torch import Tensor
 
 from openqwen.core.errors import UserError
 from openqwen.core.intervals import mean_interval
-from openqwen.core.log import MetricStream, Progress, read_metrics, say
+from openqwen.core.log import say
 from openqwen.core.workers import Workers
 from openqwen.eval.config import LongContextConfig
-from openqwen.eval.passkey import CHANCE_LOSS, passkey_measure, shortest_prompt
+from openqwen.eval.kept import Kept
+from openqwen.eval.passkey import CHANCE_LOSS
+from openqwen.eval.passkey_grid import grid_cells, passkey_rows
 from openqwen.eval.perplexity import (
     Method,
     document_losses,
+    loss_flops,
     perplexity,
     pick_documents,
     table3_methods,
 )
+from openqwen.eval.work import Watch
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import Decoder
-from openqwen.model.long_context import NO_EXTENSION
 from openqwen.tokenizer.tokenizer import Tokenizer
+
+TABLE3_LENGTHS = (1024, 2048, 4096, 8192, 16_384)
+
+Losses = dict[tuple[str, int], list[float]]  # method and length -> each document's summed loss
 
 
 class TooShortError(UserError):
     """No document reaches the shortest length."""
+
+
+def usual_lengths(train_length: int) -> list[int]:
+    """Return Table 3's lengths for a model: ½ to 16 times its training length, up to 16,384 tokens.
+
+    Where fewer than three are left (a long training length), 1,024 to 16,384 as in the table.
+    """
+    multiples = [train_length // 2 * 2**power for power in range(6)]
+    lengths = [length for length in multiples if 2 <= length <= TABLE3_LENGTHS[-1]]
+    return lengths if len(lengths) >= 3 else list(TABLE3_LENGTHS)
 
 
 def measure_long_context(
@@ -66,10 +84,18 @@ def measure_long_context(
     lengths = _usable_lengths(model.config, documents, config)
     picked = pick_documents([len(d) for d in documents], lengths[-1], config.num_documents)
     texts = [documents[i][: lengths[-1] + 1] for i in picked]
-    memo = _Memo(kept)
-    with Workers(0 if model.lm_head.weight.device.type == "cpu" else 1) as workers:
-        losses = _all_losses(model, texts, lengths, config, memo, workers)
-        passkey = _passkey_grid(model, tokenizer, documents, lengths, config, seed, memo, workers)
+    methods = table3_methods(model.config, config)
+    table = _Table(model, texts, lengths, methods, config, Kept(kept))
+    filler = torch.cat(list(documents)).tolist()
+    cells = grid_cells(model.config, tokenizer, len(filler), lengths, methods, config)
+    watch = _start_watch(table, {c.name: c.flops(model.config, config) for c in cells})
+    with Workers(0 if model.device.type == "cpu" else 1) as workers:
+        losses = table.measure(workers, watch)
+        passkey = passkey_rows(
+            model, tokenizer, filler, cells, config,
+            seed=seed, kept=table.kept, watch=watch, workers=workers,
+        )  # fmt: skip
+    watch.close()
     return {
         "train_length": model.config.train_length,
         "lengths": lengths,
@@ -77,24 +103,10 @@ def measure_long_context(
         "documents": picked,
         "tokens_a_document": lengths[-1],
         "seed": seed,
-        "rows": [_row(m, lengths, losses, lengths[-1]) for m in table3_methods(model.config)],
+        "rows": [_row(m, lengths, losses, lengths[-1]) for m in methods],
         "passkey": passkey,
         "passkey_chance_loss": CHANCE_LOSS,
     }
-
-
-def format_table(results: dict[str, Any]) -> list[str]:
-    """Return the perplexities as lines of text, a header first."""
-    header = "".join(f"{length:>11,}" for length in results["lengths"])
-    lines = [f"{'perplexity at length':<32}{header}"]
-    for row in results["rows"]:
-        cells = "".join(f"{cell['perplexity']:>11,.2f}" for cell in row["cells"])
-        lines.append(f"{row['method']:<32}{cells}")
-    exact = sum(cell["num_exact"] for cell in results["passkey"])
-    trials = sum(cell["num_trials"] for cell in results["passkey"])
-    count = f"{results['num_documents']} documents of {results['tokens_a_document']:,} tokens"
-    lines.append(f"n = {count}, seed {results['seed']}; passkeys right: {exact} of {trials}")
-    return lines
 
 
 def _usable_lengths(
@@ -115,52 +127,79 @@ def _usable_lengths(
             f"has {longest:,}): lengths stop at {usable[-1]:,}"
         )
     # every length scores the same text, so the largest must be a multiple of all
-    return [length for length in usable if usable[-1] % length == 0]
+    odd = [length for length in usable if usable[-1] % length]
+    if odd:
+        say(f"longcontext   {odd[0]:,} doesn't divide {usable[-1]:,}, so it is left out")
+    return [length for length in usable if length not in odd]
 
 
-def _all_losses(
-    model: Decoder,
-    texts: list[Tensor],
-    lengths: list[int],
-    config: LongContextConfig,
-    memo: "_Memo",
-    workers: Workers,
-) -> dict[tuple[str, int], list[float]]:
-    """Return method and length -> each document's summed loss."""
-    methods = table3_methods(model.config)
-    progress = Progress("longcontext   perplexity", total=len(methods) * len(lengths), unit="cells")
-    losses: dict[tuple[str, int], list[float]] = {}
-    for method in methods:
-        for length in lengths:
-            losses[method.name, length] = memo.get(
-                f"{method.name} {length}",
-                partial(_cell_losses, model, texts, length, method, config, losses, workers),
-            )
-            progress.advance(note=f"{method.name} at {length:,}")
-    progress.close()
-    return losses
+@dataclass(frozen=True)
+class _Table:
+    """Perplexity's part of the work: every method at every length on the same texts."""
+
+    model: Decoder
+    texts: list[Tensor]
+    lengths: list[int]
+    methods: list[Method]
+    config: LongContextConfig
+    kept: Kept
+
+    @property
+    def stride(self) -> int:
+        """Return the tokens that the truncated control moves by."""
+        return max(1, round(self.config.truncated_stride_share * self.model.config.train_length))
+
+    def flops(self, method: Method, length: int) -> float:
+        """Return a cell's operations; 0 where it is copied from no method's."""
+        if method.name != self.methods[0].name and length <= self.model.config.train_length:
+            return 0.0
+        chunks = self.lengths[-1] // length
+        one = loss_flops(self.model.config, length, method, stride=self.stride)
+        return len(self.texts) * chunks * one
+
+    def measure(self, workers: Workers, watch: Watch) -> Losses:
+        """Return the losses of all cells."""
+        losses: Losses = {}
+        for method in self.methods:
+            for length in self.lengths:
+                name = f"{method.name} {length}"
+                is_new = name not in self.kept.known
+                losses[method.name, length] = self.kept.get(
+                    name, partial(self._cell, method, length, losses, workers)
+                )
+                if is_new:
+                    watch.advance(self.flops(method, length), f"{method.name} at {length:,}")
+        return losses
+
+    def _cell(self, method: Method, length: int, known: Losses, workers: Workers) -> list[float]:
+        """Return each document's loss; up to the training length every method is the model."""
+        plain = known.get((self.methods[0].name, length))
+        if plain is not None and length <= self.model.config.train_length:
+            return plain
+
+        def one(text: Tensor) -> float:
+            on_device = text.to(self.model.device)
+            return document_losses(self.model, on_device, length, method, stride=self.stride)
+
+        return list(workers.map(one, self.texts))
 
 
-def _cell_losses(
-    model: Decoder,
-    texts: list[Tensor],
-    length: int,
-    method: Method,
-    config: LongContextConfig,
-    known: dict[tuple[str, int], list[float]],
-    workers: Workers,
-) -> list[float]:
-    """Return each document's summed loss; up to the training length every method is the model."""
-    plain = known.get(("no method", length))
-    if plain is not None and length <= model.config.train_length:
-        return plain
-    stride = max(1, round(config.truncated_stride_share * model.config.train_length))
-    device = model.lm_head.weight.device
-
-    def one(text: Tensor) -> float:
-        return document_losses(model, text.to(device), length, method, stride=stride)
-
-    return list(workers.map(one, texts))
+def _start_watch(table: _Table, passkey_flops: dict[str, float]) -> Watch:
+    """Say what is going to be computed, and start the clock on what is not kept already."""
+    flops = {
+        f"{method.name} {length}": table.flops(method, length)
+        for method in table.methods
+        for length in table.lengths
+    } | passkey_flops
+    total = sum(flops.values())
+    done = sum(value for name, value in flops.items() if name in table.kept.known)
+    say(
+        f"longcontext   {len(table.methods)} rows at {len(table.lengths)} lengths on "
+        f"{len(table.texts)} documents of {table.lengths[-1]:,} tokens, {len(passkey_flops)} "
+        f"passkey cells of {table.config.passkey_trials}: {total / 1e12:,.1f} TFLOP"
+        + (f", {done / total:.0%} kept from before" if done else "")
+    )
+    return Watch("longcontext", total=total, done=done)
 
 
 def _row(
@@ -189,67 +228,38 @@ def _row(
     return {"method": method.name, "is_control": method.is_control, "cells": cells}
 
 
-def _passkey_grid(
-    model: Decoder,
-    tokenizer: Tokenizer,
-    documents: Sequence[Tensor],
-    lengths: list[int],
-    config: LongContextConfig,
-    seed: int,
-    memo: "_Memo",
-    workers: Workers,
-) -> list[dict[str, Any]]:
-    """Return the cells of length × depth for no method and for all of them."""
-    methods = [m for m in table3_methods(model.config) if not m.is_control]
-    chosen = [methods[0], max(methods, key=lambda m: len(m.long_context.describe()))]
-    filler = torch.cat(list(documents)).tolist()
-    shortest = max(model.config.train_length, shortest_prompt(tokenizer))
-    grid_lengths = [n for n in lengths if shortest <= n <= len(filler)]
-    cells = [(m, n, d) for m in chosen for n in grid_lengths for d in config.passkey_depths]
-    if not config.passkey_trials or not cells:
+def format_table(results: dict[str, Any]) -> list[str]:
+    """Return the perplexities as lines of text, a header first.
+
+    Where no length exceeds the training length every row would be the first one, so it stands
+    alone.
+    """
+    header = "".join(f"{length:>11,}" for length in results["lengths"])
+    lines = [f"{'perplexity at length':<32}{header}"]
+    train_length = results["train_length"]
+    is_extended = results["lengths"][-1] > train_length
+    for row in results["rows"] if is_extended else results["rows"][:1]:
+        cells = "".join(f"{cell['perplexity']:>11,.2f}" for cell in row["cells"])
+        lines.append(f"{row['method']:<32}{cells}")
+    if not is_extended:
+        lines.append(f"up to {train_length:,} tokens, its training length, no method is in force")
+    exact = sum(cell["num_exact"] for cell in results["passkey"])
+    trials = sum(cell["num_trials"] for cell in results["passkey"])
+    count = f"{results['num_documents']} documents of {results['tokens_a_document']:,} tokens"
+    lines.append(f"n = {count}, seed {results['seed']}; passkeys right: {exact} of {trials}")
+    return lines
+
+
+def format_grid(results: dict[str, Any]) -> list[str]:
+    """Return the passkey grid as lines of text, a header first; nothing where none was measured."""
+    cells = {(c["method"], c["length"], c["depth"]): c for c in results["passkey"]}
+    if not cells:
         return []
-    names = [f"passkey {method.name} {length} {depth}" for method, length, depth in cells]
-
-    def measure(cell: tuple[Method, int, float]) -> list[float]:
-        method, length, depth = cell
-        extended = length > model.config.train_length
-        exact, loss = passkey_measure(
-            model,
-            tokenizer,
-            filler,
-            length=length,
-            depth=depth,
-            num_trials=config.passkey_trials,
-            long_context=method.long_context if extended else NO_EXTENSION,
-            seed=seed,
-        )
-        return [exact, loss]
-
-    open_cells = [cell for cell, name in zip(cells, names, strict=True) if name not in memo.known]
-    fresh = workers.map(measure, open_cells)
-    progress = Progress("longcontext   passkey", total=len(cells), unit="cells")
-    rows = []
-    for (method, length, depth), name in zip(cells, names, strict=True):
-        exact, loss = memo.get(name, lambda: next(fresh))
-        row = {"method": method.name, "length": length, "depth": depth}
-        counts = {"num_trials": config.passkey_trials, "num_exact": int(exact)}
-        rows.append(row | counts | {"digit_loss": loss})
-        progress.advance(note=f"{method.name} at {length:,}")
-    progress.close()
-    return rows
-
-
-class _Memo:
-    """Finished measures by name, kept in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.stream = MetricStream(path)
-        self.stream.keep_until(0)  # cuts off a torn last line
-        self.known: dict[str, list[float]] = {r["name"]: r["values"] for r in read_metrics(path)}
-
-    def get(self, name: str, measure: Callable[[], Sequence[float]]) -> list[float]:
-        """Return a kept measure, or take and keep it."""
-        if name not in self.known:
-            self.known[name] = list(measure())
-            self.stream.write({"name": name, "values": self.known[name]})
-        return self.known[name]
+    depths = sorted({depth for _, _, depth in cells})
+    trials = next(iter(cells.values()))["num_trials"]
+    header = f"passkeys right of {trials}, at depth"
+    lines = [f"{header:<43}" + "".join(f"{depth:>8.0%}" for depth in depths)]
+    for method, length in dict.fromkeys((m, n) for m, n, _ in cells):
+        right = "".join(f"{cells[method, length, d]['num_exact']:>8}" for d in depths)
+        lines.append(f"{method:<32}{length:>11,}{right}")
+    return lines

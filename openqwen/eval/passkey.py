@@ -2,6 +2,7 @@
 
 Perplexity alone doesn't prove that far context is used; this does. Told are how often all digits
 come out right, each predicted from the true ones before it, and how likely the right digits are.
+The prompt is plain text to be continued, for chat models too: no template stands around it.
 """
 
 import math
@@ -9,9 +10,10 @@ import random
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from openqwen.model.decoder import Decoder
-from openqwen.model.likelihood import token_losses
+from openqwen.model.likelihood import PASS_TOKENS, hidden_chunks, token_losses
 from openqwen.model.long_context import LongContext
 from openqwen.tokenizer.tokenizer import Tokenizer
 
@@ -68,10 +70,21 @@ def passkey_measure(
             raise ValueError(f"{length} tokens can't hold the key and {room} tokens of filler")
         place = round(depth * room)
         rows.append([*filler[:place], *needle, *filler[place:room], *tail])
-    device = model.lm_head.weight.device
-    ids_BT = torch.tensor(rows, device=device)
-    hidden_BTD = model.hidden(ids_BT[:, :-1], long_context=long_context)[:, -NUM_DIGITS:]
+    ids_BT = torch.tensor(rows, device=model.device)
+    rows_a_pass = max(1, PASS_TOKENS // length)
+    tails = [_last_states(model, part, long_context) for part in ids_BT[:, :-1].split(rows_a_pass)]
+    hidden_BTD = torch.cat(tails)
     targets_BT = ids_BT[:, -NUM_DIGITS:]
     losses_N = token_losses(hidden_BTD.flatten(0, 1), model.lm_head.weight, targets_BT.flatten())
     guesses_BT = (hidden_BTD @ model.lm_head.weight.T).argmax(-1)
     return int((guesses_BT == targets_BT).all(1).sum()), float(losses_N.mean())
+
+
+def _last_states(model: Decoder, ids_BT: Tensor, long_context: LongContext) -> Tensor:
+    """Return the states that predict the digits, (B, NUM_DIGITS, D)."""
+    last_BTD: Tensor | None = None
+    for _, hidden_BTD in hidden_chunks(model, ids_BT, long_context=long_context):
+        parts = [hidden_BTD] if last_BTD is None else [last_BTD, hidden_BTD]
+        last_BTD = torch.cat(parts, dim=1)[:, -NUM_DIGITS:]
+    assert last_BTD is not None, "a prompt has tokens"
+    return last_BTD

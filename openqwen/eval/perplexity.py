@@ -1,7 +1,7 @@
 """Perplexity by length (Table 3): the same text at every length, method by method.
 
-    methods = table3_methods(model.config)
-    losses_DL = length_losses(model, documents, [512, 1024], methods[0])
+    methods = table3_methods(model.config, LongContextConfig())
+    loss = document_losses(model, ids_N, 1024, methods[0], stride=128)
 
 Documents of at least the largest length give their first tokens; at each length L they are cut into
 chunks of L and every position of a chunk is scored, so each length scores the same tokens.
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from openqwen.eval.config import METHODS, LongContextConfig
+from openqwen.eval.work import pass_flops
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import Decoder
-from openqwen.model.likelihood import IGNORED, sequence_losses
+from openqwen.model.likelihood import IGNORED, PASS_TOKENS, sequence_losses
 from openqwen.model.long_context import NO_EXTENSION, LongContext, window_schedule
-
-TOKENS_A_PASS = 8192  # tokens of one forward pass; bounds memory, not results
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,26 @@ class Method:
     is_control: bool = False
 
 
-def table3_methods(config: ModelConfig) -> list[Method]:
-    """Return Table 3's rows, each method alone, and the two controls (ours) for a model's shape."""
-    windows = window_schedule(config.num_hidden_layers, config.train_length)
-    uniform = (config.train_length,) * config.num_hidden_layers
-    return [
-        Method("no method"),
-        Method("+ dynamic NTK", LongContext(ntk=True)),
-        Method("+ dynamic NTK + LogN", LongContext(ntk=True, logn=True)),
-        Method("+ dynamic NTK + LogN + windows", LongContext(True, True, windows)),
-        Method("LogN alone", LongContext(logn=True)),
-        Method("windows alone", LongContext(windows=windows)),
-        Method("control: uniform window", LongContext(windows=uniform), is_control=True),
-        Method("control: truncated context", truncated=True, is_control=True),
-    ]
+def table3_methods(shape: ModelConfig, config: LongContextConfig) -> list[Method]:
+    """Return the rows asked for: Table 3's, each method alone, two controls (ours)."""
+    low_share, high_share = config.window_shares
+    windows = window_schedule(
+        shape.num_hidden_layers, shape.train_length, low_share=low_share, high_share=high_share
+    )
+    uniform = (shape.train_length,) * shape.num_hidden_layers
+    rows = {
+        "ntk": Method("+ dynamic NTK", LongContext(ntk=True)),
+        "ntk+logn": Method("+ dynamic NTK + LogN", LongContext(ntk=True, logn=True)),
+        "ntk+logn+windows": Method(
+            "+ dynamic NTK + LogN + windows", LongContext(True, True, windows)
+        ),
+        "logn": Method("LogN alone", LongContext(logn=True)),
+        "windows": Method("windows alone", LongContext(windows=windows)),
+        "uniform": Method("control: uniform window", LongContext(windows=uniform), is_control=True),
+        "truncated": Method("control: truncated context", truncated=True, is_control=True),
+    }
+    assert tuple(rows) == METHODS, "settings name the rows"
+    return [Method("no method"), *(rows[name] for name in METHODS if name in config.methods)]
 
 
 def document_losses(
@@ -79,7 +85,7 @@ def document_losses(
 def _summed_loss(
     model: Decoder, inputs_BT: Tensor, targets_BT: Tensor, long_context: LongContext
 ) -> float:
-    rows = max(1, TOKENS_A_PASS // inputs_BT.shape[1])
+    rows = max(1, PASS_TOKENS // inputs_BT.shape[1])
     total = 0.0
     for start in range(0, len(inputs_BT), rows):
         part = slice(start, start + rows)
@@ -99,6 +105,17 @@ def _truncated_loss(model: Decoder, inputs_T: Tensor, targets_T: Tensor, stride:
     targets_BT = torch.stack([targets_T[s : s + size] for s in starts]).clone()
     targets_BT[:, :-stride] = IGNORED  # scored by an earlier window
     return first + _summed_loss(model, windows_BT, targets_BT, NO_EXTENSION)
+
+
+def loss_flops(shape: ModelConfig, length: int, method: Method, *, stride: int) -> float:
+    """Return the floating-point operations of one chunk of `length` in `document_losses`."""
+    extended = length > shape.train_length
+    if method.truncated and extended:
+        size = shape.train_length
+        passes = 1 + len(range(stride, length - size + 1, stride))
+        return passes * pass_flops(shape, tokens=size, windows=None, scored=size)
+    windows = method.long_context.windows if extended else None
+    return pass_flops(shape, tokens=length, windows=windows, scored=length)
 
 
 def perplexity(total_loss: float, num_tokens: int) -> float:

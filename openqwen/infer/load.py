@@ -10,6 +10,7 @@ Reads export directories, Qwen2, Llama and Qwen-1 directories; a directory witho
 """
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ from openqwen.model.formats.checkpoint import Checkpoint
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.long_context import NO_EXTENSION, LongContext, plan_long_context
 from openqwen.tokenizer.chatml import render
+from openqwen.tokenizer.files import has_vocabulary
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int] | Sequence[dict[str, str]]
@@ -115,14 +117,14 @@ class LanguageModel:
         if padding == "left" and lengths_B is not None:
             pads = [ids_BT.shape[1] - int(length) for length in lengths_B]
             rows_BT = torch.stack([row.roll(-n) for row, n in zip(ids_BT, pads, strict=True)])
-            logits_BTV = self.logits(rows_BT, lengths_B)
+            logits_BTV: Tensor = self.logits(rows_BT, lengths_B)
             for row_TV, n in zip(logits_BTV, pads, strict=True):
                 row_TV.copy_(row_TV.roll(n, dims=0))
             return logits_BTV
-        logits_BTV = self.model(
+        raw_BTV: Tensor = self.model(
             ids_BT.to(self._device), long_context=self.long_context, lengths_B=lengths_B
         )
-        return logits_BTV.to(torch.float32)
+        return raw_BTV.to(torch.float32)
 
     def start(self, ids: Sequence[int]) -> Session:
         """Return a session that has read `ids`; as many as you like may be open at once."""
@@ -253,6 +255,7 @@ def load(
     device: str = "auto",
     context: int | None = None,
     long_context: LongContext | None = None,
+    recompute: bool = False,
     quantize: Kind | None = None,
 ) -> LanguageModel:
     """Load a model directory.
@@ -265,6 +268,7 @@ def load(
         context: tokens to be ready for; beyond the training length it switches on dynamic NTK, LogN
             and windows. None follows the file's own flags.
         long_context: picks the methods one by one instead.
+        recompute: feed a sequence again whole where it grows past a step of dynamic NTK.
         quantize: "int8" or "int4" for weights of that many bits (`infer.quantise`).
 
     Raises:
@@ -287,26 +291,35 @@ def load(
     return LanguageModel(
         model,
         tokenizer,
-        long_context=_choose_methods(checkpoint, context, long_context),
+        long_context=_choose_methods(checkpoint, context, long_context, recompute=recompute),
         context=context or checkpoint.context,
         stop_ids=checkpoint.stop_ids,
     )
 
 
 def _choose_methods(
-    checkpoint: Checkpoint, context: int | None, long_context: LongContext | None
+    checkpoint: Checkpoint,
+    context: int | None,
+    long_context: LongContext | None,
+    *,
+    recompute: bool,
 ) -> LongContext:
+    methods = checkpoint.long_context
     if long_context is not None:
-        return long_context
-    if context is not None:
-        return plan_long_context(checkpoint.config, context)
-    return checkpoint.long_context
+        methods = long_context
+    elif context is not None:
+        methods = plan_long_context(checkpoint.config, context)
+    if recompute and not methods.ntk:
+        raise UserError(
+            "recompute follows the steps of dynamic NTK, which is off here: give a context beyond "
+            f"the training length of {checkpoint.config.train_length:,} tokens"
+        )
+    return replace(methods, recompute=methods.recompute or recompute)
 
 
 def _load_tokenizer(directory: Path) -> Tokenizer | None:
-    """Return the directory's tokenizer, or None where no vocabulary file is there."""
-    has_vocabulary = (directory / "tokenizer.json").is_file() or any(directory.glob("*.tiktoken"))
-    return Tokenizer.from_file(directory) if has_vocabulary else None
+    """Return a directory's or GGUF file's tokenizer, or None where no vocabulary is there."""
+    return Tokenizer.from_file(directory) if has_vocabulary(directory) else None
 
 
 def _plain_ids(ids: Any) -> list[int]:

@@ -3,14 +3,19 @@
 losses_N = token_losses(hidden_ND, model.lm_head.weight, targets_N)     # nats a token
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from openqwen.model.decoder import Decoder
+from openqwen.model.kv_cache import KVCache
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 
 IGNORED = -100  # targets that bear no loss
 CHUNK_BYTES = 8 << 20  # float32 logits held at once: what a last-level cache takes
+PASS_TOKENS = 8192  # of one text in one pass; a longer one goes through a cache
+CHUNK_TOKENS = 2048  # of it at a time
 
 
 @torch.no_grad()
@@ -69,8 +74,37 @@ def sequence_losses(
         targets_BT: the token that follows each; `IGNORED` counts 0.
         long_context: methods in force.
     """
-    hidden_ND = model.hidden(inputs_BT, long_context=long_context).flatten(0, 1)
-    return token_losses(hidden_ND, model.lm_head.weight, targets_BT.flatten())
+    losses_BT = torch.empty(inputs_BT.shape, device=inputs_BT.device)
+    for columns, hidden_BTD in hidden_chunks(model, inputs_BT, long_context=long_context):
+        losses_N = token_losses(
+            hidden_BTD.flatten(0, 1), model.lm_head.weight, targets_BT[:, columns].flatten()
+        )
+        losses_BT[:, columns] = losses_N.view(len(inputs_BT), -1)
+    return losses_BT.flatten()
+
+
+@torch.no_grad()
+def hidden_chunks(
+    model: Decoder, ids_BT: Tensor, *, long_context: LongContext = NO_EXTENSION
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield consecutive columns and their final states: all at once, or of long texts in chunks.
+
+    Chunked prefill equals one prefill, and holds the layers' inner values of a chunk only.
+
+    Args:
+        model: in evaluation mode where methods are to be in force.
+        ids_BT: token ids, rows of equal length.
+        long_context: methods in force; α is that of the whole length.
+    """
+    batch, width = ids_BT.shape
+    if width <= PASS_TOKENS:
+        yield slice(0, width), model.hidden(ids_BT, long_context=long_context)
+        return
+    methods = NO_EXTENSION if model.training else long_context
+    cache = KVCache(model.config, prompt_lengths=[width] * batch, long_context=methods)
+    for start in range(0, width, CHUNK_TOKENS):
+        columns = slice(start, min(start + CHUNK_TOKENS, width))
+        yield columns, model.hidden(ids_BT[:, columns], cache=cache)
 
 
 def logit_chunks(num_rows: int, vocab_size: int) -> list[slice]:

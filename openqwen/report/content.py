@@ -86,6 +86,20 @@ class BarPlot:
 
 
 @dataclass(frozen=True)
+class GridPlot:
+    """Shares between 0 and 1 over two named axes, a panel a condition; None is not measured."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    columns: list[str]
+    rows: list[str]  # first on top
+    panels: list[tuple[str, list[list[float | None]]]]  # label, rows of shares
+    texts: list[list[list[str]]]  # what stands in each cell
+
+
+@dataclass(frozen=True)
 class Picture:
     """A drawing that is SVG text already, of shapes and escaped text only."""
 
@@ -127,8 +141,8 @@ class Details:
     blocks: list["Block"]
 
 
-Plot: TypeAlias = LinePlot | BarPlot
-Block: TypeAlias = Text | Table | LinePlot | BarPlot | Picture | Samples | Code | Details
+Plot: TypeAlias = LinePlot | BarPlot | GridPlot
+Block: TypeAlias = Text | Table | LinePlot | BarPlot | GridPlot | Picture | Samples | Code | Details
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from openqwen.report.content import BarPlot, LinePlot, Plot
+from openqwen.report.content import BarPlot, GridPlot, LinePlot, Plot
 from openqwen.report.formatting import compact, small
 from openqwen.report.palette import FAINT, GRID, INK, PAPER, VARIABLES, series_color
 
@@ -75,6 +76,8 @@ def _draw(plot: Plot) -> Figure:
     matplotlib.rcParams.update(_STYLE)
     if isinstance(plot, LinePlot):
         return _draw_lines(plot)
+    if isinstance(plot, GridPlot):
+        return _draw_grid(plot)
     return _draw_bars(plot)
 
 
@@ -141,6 +144,31 @@ def _draw_bars(plot: BarPlot) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     if len(plot.parts) > 1:
         figure.legend(loc="outside lower center", ncols=min(4, len(plot.parts)))
+    return figure
+
+
+def _draw_grid(plot: GridPlot) -> Figure:
+    height = 0.6 + len(plot.panels) * (0.45 + 0.3 * len(plot.rows))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
+    panels = figure.subplots(len(plot.panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (label, shares), texts in zip(panels, plot.panels, plot.texts, strict=True):
+        axes.set_facecolor("none")
+        axes.set_title(plot_label(label), fontsize=9, loc="left")
+        for y, row in enumerate(shares):
+            for x, share in enumerate(row):
+                box = Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, linewidth=0)
+                box.set(facecolor=series_color(0), alpha=0.08 + 0.6 * (share or 0.0))
+                axes.add_patch(box)
+                axes.text(x, y, plot_label(texts[y][x]), ha="center", va="center", fontsize=8)
+        axes.set_xlim(-0.5, len(plot.columns) - 0.5)
+        axes.set_ylim(len(plot.rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(plot.rows)), [plot_label(row) for row in plot.rows])
+        axes.set_xticks(range(len(plot.columns)), [plot_label(name) for name in plot.columns])
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set_ylabel(plot.y_label)
+    panels[-1].set_xlabel(plot.x_label)
     return figure
 
 

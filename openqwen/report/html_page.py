@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from openqwen.report.content import BarPlot, Block, LinePlot, Page, Picture
+from openqwen.report.content import BarPlot, Block, GridPlot, LinePlot, Page, Picture
 from openqwen.report.figures import render_svg
 from openqwen.report.formatting import clean
 from openqwen.report.palette import VARIABLES
@@ -37,7 +37,7 @@ def render_html(page: Page) -> str:
 
 def _svg(block: Block) -> Markup:
     """Return a drawing's markup: shapes of ours, with no text of the run but escaped."""
-    if isinstance(block, LinePlot | BarPlot):
+    if isinstance(block, LinePlot | BarPlot | GridPlot):
         return Markup(render_svg(block))
     assert isinstance(block, Picture)
     return Markup(block.svg)

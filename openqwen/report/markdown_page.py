@@ -7,6 +7,7 @@ from openqwen.report.content import (
     Block,
     Code,
     Details,
+    GridPlot,
     LinePlot,
     Page,
     Picture,
@@ -69,7 +70,7 @@ def _block(block: Block) -> str:
             return _paragraph(text) + (f" [{escape(link[0])}]({link[1]})" if link else "")
         case Table():
             return _table(block)
-        case LinePlot() | BarPlot():
+        case LinePlot() | BarPlot() | GridPlot():
             return f"![{escape(block.title)}]({PLOTS_NAME}/{block.name}.png)"
         case Picture():
             return f"![{escape(block.title)}]({PLOTS_NAME}/{block.name}.svg)"

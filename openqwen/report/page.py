@@ -13,7 +13,17 @@ from typing import Any
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path, write_text
-from openqwen.report.content import BarPlot, Block, LinePlot, Page, Picture, Section, Table, Text
+from openqwen.report.content import (
+    BarPlot,
+    Block,
+    GridPlot,
+    LinePlot,
+    Page,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
 from openqwen.report.content import walk as walk_blocks
 from openqwen.report.figures import render_png
 from openqwen.report.html_page import render_html
@@ -78,7 +88,7 @@ def write_report(run_directory: Path, out: Path, *, title: str = "") -> dict[str
     write_text(out / MARKDOWN_NAME, render_markdown(page))
     written = [out / HTML_NAME, out / MARKDOWN_NAME]
     for block in blocks:
-        if isinstance(block, LinePlot | BarPlot):
+        if isinstance(block, LinePlot | BarPlot | GridPlot):
             path = out / PLOTS_NAME / f"{block.name}.png"
             with atomic_path(path) as temporary:
                 temporary.write_bytes(render_png(block))
@@ -90,7 +100,7 @@ def write_report(run_directory: Path, out: Path, *, title: str = "") -> dict[str
     return {
         "sections": len(page.sections),
         "tables": sum(isinstance(block, Table) for block in blocks),
-        "plots": sum(isinstance(block, LinePlot | BarPlot) for block in blocks),
+        "plots": sum(isinstance(block, LinePlot | BarPlot | GridPlot) for block in blocks),
         "bytes": sum(path.stat().st_size for path in written),
     }
 

@@ -6,9 +6,16 @@ from torch.nn import functional
 
 from openqwen.core.errors import UserError
 from openqwen.eval.config import LongContextConfig
-from openqwen.eval.long_context_table import format_table, measure_long_context
+from openqwen.eval.long_context_table import (
+    format_grid,
+    format_table,
+    measure_long_context,
+    usual_lengths,
+)
 from openqwen.eval.passkey import NUM_DIGITS, passkey_measure
 from openqwen.eval.perplexity import Method, document_losses, table3_methods
+from openqwen.eval.work import Watch, pass_flops
+from openqwen.model import likelihood
 from openqwen.model.config import qwen_config
 from openqwen.model.decoder import new_decoder
 from openqwen.model.long_context import NO_EXTENSION, LongContext, window_schedule
@@ -58,14 +65,14 @@ def test_every_length_scores_every_token_but_the_first_once(model, length):
 
 def test_methods_do_nothing_up_to_the_training_length_and_something_beyond(model):
     ids = text(64)
-    methods = table3_methods(model.config)
+    methods = table3_methods(model.config, LongContextConfig())
     at = {n: [document_losses(model, ids, n, m, stride=2) for m in methods] for n in (16, 64)}
     assert len(set(at[16])) == 1
     assert len(set(at[64])) == len(methods)
 
 
 def test_the_rows_are_table_3_each_method_alone_and_two_controls(model):
-    methods = {m.name: m for m in table3_methods(model.config)}
+    methods = {m.name: m for m in table3_methods(model.config, LongContextConfig())}
     assert list(methods)[:4] == [
         "no method",
         "+ dynamic NTK",
@@ -164,3 +171,102 @@ def test_the_passkey_stands_at_its_depth_and_its_digits_are_scored(model, tokeni
     assert 0.3 < texts[0].index("Remember") / len(texts[0]) < 0.7
     assert 0 <= exact <= 2
     assert loss > 0
+
+
+def test_a_text_longer_than_a_pass_goes_through_a_cache_with_equal_losses(model, monkeypatch):
+    ids = text(96)
+    methods = table3_methods(model.config, LongContextConfig())
+    whole = [document_losses(model, ids, 96, m, stride=4) for m in methods]
+    monkeypatch.setattr(likelihood, "PASS_TOKENS", 40)
+    monkeypatch.setattr(likelihood, "CHUNK_TOKENS", 20)
+    monkeypatch.setattr("openqwen.eval.perplexity.PASS_TOKENS", 40)
+    chunked = [document_losses(model, ids, 96, m, stride=4) for m in methods]
+    assert chunked == pytest.approx(whole, rel=1e-5)
+
+
+def test_settings_choose_the_rows_and_the_windows(model):
+    config = LongContextConfig(methods=("logn", "ntk+logn+windows"), window_shares=(0.25, 2))
+    methods = table3_methods(model.config, config)
+    names = ["no method", "+ dynamic NTK + LogN + windows", "LogN alone"]  # the table's own order
+    assert [method.name for method in methods] == names
+    assert methods[1].long_context.windows == (4, 11, 32)
+    for settings, message in (
+        ({"methods": ("yarn",)}, "methods holds 'yarn'; there are ntk, "),
+        ({"window_shares": (2, 1)}, "window_shares must grow"),
+        ({"passkey_multiples": (0,)}, "passkey_multiples must be above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LongContextConfig(**settings)
+
+
+def test_lengths_that_do_not_divide_the_longest_are_named_and_left_out(
+    model, tokenizer, tmp_path, capsys
+):
+    results = measured(
+        model, tokenizer, tmp_path, [text(70)], length_multiples=(1, 3, 4), passkey_depths=()
+    )
+    assert results["lengths"] == [16, 64]
+    assert "48 doesn't divide 64, so it is left out" in capsys.readouterr().out
+
+
+def test_within_the_training_length_passkeys_are_the_models_own_and_measured_once(
+    model, tokenizer, tmp_path, monkeypatch
+):
+    long = model.config.model_copy(update={"train_length": 256})
+    monkeypatch.setattr(model, "config", long)
+    settings = {"length_multiples": (0.25, 1), "passkey_multiples": (0.5, 1, 2)}
+    results = measured(model, tokenizer, tmp_path, [text(600)], **settings)
+    rows = {(r["method"], r["length"], r["depth"]): r["digit_loss"] for r in results["passkey"]}
+    assert len(rows) == 2 * 3 * 3
+    fullest = "+ dynamic NTK + LogN + windows"
+    for depth in (0.1, 0.5, 0.9):
+        assert rows["no method", 256, depth] == rows[fullest, 256, depth]
+        assert rows["no method", 512, depth] != rows[fullest, 512, depth]
+    kept = (tmp_path / "kept.jsonl").read_text()
+    assert kept.count("passkey no method 256") == 3
+    assert "passkey + dynamic NTK + LogN + windows 256" not in kept
+    lines = format_table(results)
+    assert [line.split("  ")[0] for line in lines[1:3]] == [
+        "no method",
+        "up to 256 tokens, its training length, no method is in force",
+    ]
+    assert len(format_grid(results)) == 1 + 6
+    assert format_grid(results)[0].split()[-3:] == ["10%", "50%", "90%"]
+
+
+def test_the_work_is_told_before_and_what_is_kept_is_not_counted_again(
+    model, tokenizer, tmp_path, capsys
+):
+    documents = [text(300, seed) for seed in range(3)]
+    measured(model, tokenizer, tmp_path, documents, length_multiples=(1, 4))
+    first = capsys.readouterr().out
+    assert "8 rows at 2 lengths on 3 documents of 64 tokens, 0 passkey cells of 1" in first
+    assert "kept from before" not in first
+    measured(model, tokenizer, tmp_path, documents, length_multiples=(1, 4))
+    assert "100% kept from before" in capsys.readouterr().out
+
+
+def test_operations_of_a_pass_are_products_counted_one_by_one(model):
+    shape = model.config  # 3 layers, 2 heads of 16
+    none = pass_flops(shape, tokens=64, windows=None, scored=0)
+    assert pass_flops(shape, tokens=64, windows=None, scored=10) - none == 2 * 512 * 32 * 10
+    narrow = pass_flops(shape, tokens=64, windows=(16, 16, 64), scored=0)
+    # a query in a window of 16 multiplies and adds 16 keys and values a head, the first ones fewer
+    wide, short = 64 * 64 / 2, 16 * 16 / 2 + 48 * 16
+    assert none - narrow == 4 * 32 * 2 * (wide - short)
+
+
+def test_a_wait_is_told_by_the_first_piece(capsys, monkeypatch):
+    watch = Watch("longcontext", total=100e9, done=20e9)
+    monkeypatch.setattr(type(watch._progress), "seconds", 5.0)
+    watch.advance(20e9, "no method at 64")
+    watch.advance(20e9, "no method at 128")
+    said = capsys.readouterr().out
+    assert said.count("about 0:15 to go, by the first piece") == 1  # 60 left at 4 a second
+
+
+def test_usual_lengths_are_those_of_the_table():
+    assert usual_lengths(2048) == [1024, 2048, 4096, 8192, 16_384]
+    assert usual_lengths(256) == [128, 256, 512, 1024, 2048, 4096]
+    assert usual_lengths(32_768) == [1024, 2048, 4096, 8192, 16_384]
+    assert usual_lengths(8192) == [4096, 8192, 16_384]

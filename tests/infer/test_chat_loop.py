@@ -154,6 +154,14 @@ def test_generate_streams_to_stdout_and_its_plan_to_stderr(random_export, capsys
     )
 
 
+def test_recompute_is_a_flag_of_the_plan_and_needs_dynamic_ntk(random_export, capsys):
+    arguments = [random_export, "Hello", "--max-new-tokens", 8, "--dtype", "float32", "--greedy"]
+    assert run_verb(generate_verb, *arguments, "--context", 64, "--recompute") == 0
+    assert "NTK (α 3 at 64 tokens, recomputed at each step), LogN" in capsys.readouterr().err
+    with pytest.raises(UserError, match="which is off here: give a context beyond the training"):
+        run_verb(generate_verb, *arguments, "--recompute")
+
+
 def test_generate_reads_a_prompt_from_stdin(random_export, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hello"))
     arguments = [random_export, "-", "--max-new-tokens", 8, "--greedy", "--dtype", "float32"]

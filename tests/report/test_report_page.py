@@ -207,7 +207,7 @@ def test_equal_runs_give_equal_bytes_in_any_process(full_run, tmp_path):
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     files = sorted(path for path in (run / "report").rglob("*") if path.is_file())
     assert len(files) == 2 + 1 + full_run[1]["plots"]
-    assert full_run[1]["plots"] == 6 + 2 + 3 + 3 + 10 + 1 + 2 + 2
+    assert full_run[1]["plots"] == 7 + 2 + 3 + 3 + 10 + 1 + 2 + 2
     for path in files:
         twin = tmp_path / "run" / "report" / path.relative_to(run / "report")
         assert path.read_bytes() == twin.read_bytes(), path.name

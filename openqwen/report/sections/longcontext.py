@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from openqwen.report.content import Block, Details, LinePlot, Row, Series, Table, Text
+from openqwen.report.content import Block, Details, GridPlot, LinePlot, Row, Series, Table, Text
 from openqwen.report.formatting import MISSING, compact, decimal, integer, multiple, percent, signed
 from openqwen.report.reported import reported
 from openqwen.report.run_facts import RunFacts, StageFacts
@@ -28,7 +28,7 @@ def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
     if "nothing_measured" in results:
         return [Text(f"Nothing was measured: {results['nothing_measured']}.")]
     found: list[Block] = [Text(text) for text in _findings(results)]
-    found += [_perplexity_table(results), _plot(results), _controls_note(stage)]
+    found += [_perplexity_table(results), perplexity_plot(results), _controls_note(stage)]
     if any(length > results["train_length"] for length in results["lengths"]):
         found.append(
             Details(
@@ -37,7 +37,7 @@ def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
             )
         )
     if results["passkey"]:
-        found.append(_passkey_table(results))
+        found += [_passkey_table(results), passkey_plot(results)]
     return found
 
 
@@ -129,8 +129,10 @@ def _controls_note(stage: StageFacts) -> Text:
     )
 
 
-def _plot(results: dict[str, Any]) -> LinePlot:
+def perplexity_plot(results: dict[str, Any]) -> LinePlot:
+    """Return perplexity over length, a line a row; one line where no method was in force."""
     train_length = results["train_length"]
+    is_extended = results["lengths"][-1] > train_length
     series = [
         Series(
             row["method"],
@@ -140,7 +142,7 @@ def _plot(results: dict[str, Any]) -> LinePlot:
             dashed=row["is_control"],
             has_markers=True,
         )
-        for place, row in enumerate(results["rows"])
+        for place, row in enumerate(results["rows"] if is_extended else results["rows"][:1])
     ]
     return LinePlot(
         "perplexity-by-length",
@@ -151,7 +153,33 @@ def _plot(results: dict[str, Any]) -> LinePlot:
         log_x=True,
         log_y=True,
         ticks=[(n / train_length, multiple(n / train_length)) for n in results["lengths"]],
-        mark=(1, "training length"),
+        mark=(1, "training length") if is_extended else None,
+    )
+
+
+def passkey_plot(results: dict[str, Any]) -> GridPlot:
+    """Return the share of passkeys found over length and depth, a panel a method."""
+    cells = {(c["method"], c["length"], c["depth"]): c for c in results["passkey"]}
+    methods = list(dict.fromkeys(method for method, _, _ in cells))
+    lengths = sorted({length for _, length, _ in cells})
+    depths = sorted({depth for _, _, depth in cells})
+    found = [[[cells.get((m, n, d)) for n in lengths] for d in depths] for m in methods]
+    shares = [
+        [[c and c["num_exact"] / c["num_trials"] for c in row] for row in panel] for panel in found
+    ]
+    texts = [
+        [[f"{c['num_exact']} of {c['num_trials']}" if c else "" for c in row] for row in panel]
+        for panel in found
+    ]
+    return GridPlot(
+        "passkeys",
+        "Passkeys found by length and depth",
+        f"length in tokens (training length {integer(results['train_length'])})",
+        "depth",
+        [integer(length) for length in lengths],
+        [percent(depth, 0) for depth in depths],
+        list(zip(methods, shares, strict=True)),
+        texts,
     )
 
 
