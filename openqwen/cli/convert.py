@@ -14,7 +14,9 @@ openqwen convert qwen-7b-chat qwen-7b-chat.gguf --to gguf --type q8_0         # 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
-        "source", metavar="IN", help="a model directory in any layout we read, or a GGUF file"
+        "source",
+        metavar="IN",
+        help="a model directory in any layout we read, a GGUF file, a hub id",
     )
     parser.add_argument("out", metavar="OUT", help="a new directory; for gguf a new file")
     parser.add_argument(
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert."""
     from openqwen.infer.convert import convert
+    from openqwen.infer.hub import find_model
 
-    convert(Path(args.source), Path(args.out), to=args.to, kind=args.kind)
+    convert(find_model(args.source), Path(args.out), to=args.to, kind=args.kind)
     return 0

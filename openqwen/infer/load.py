@@ -23,6 +23,7 @@ from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.infer.config import EngineConfig, Sampling
 from openqwen.infer.engine import Engine
 from openqwen.infer.fused import FusedLayer, fuse
+from openqwen.infer.hub import find_model
 from openqwen.infer.kernels.build import open_kernels
 from openqwen.infer.quantise import KINDS, Kind, QuantisedLinear
 from openqwen.infer.quantise import quantise as apply_quantisation
@@ -262,7 +263,8 @@ def load(
 
     Args:
         path: an export directory (a finished training stage is one), or a directory in the
-            published Qwen2, Llama or Qwen-1 layout.
+            published Qwen2, Llama or Qwen-1 layout, or a GGUF file; text that is no path here and
+            reads as owner/name is a hub id.
         dtype: compute type; "auto" is bfloat16 where the hardware multiplies it, else float32.
         device: "auto" is the first GPU, else the CPU.
         context: tokens to be ready for; beyond the training length it switches on dynamic NTK, LogN
@@ -274,7 +276,7 @@ def load(
     Raises:
         UserError: one line if the directory is no model, is unfinished, or its files are wrong.
     """
-    directory = Path(path)
+    directory = find_model(path)
     adapter = read_adapter(directory) if is_adapter(directory) else None
     checkpoint = adapter.base if adapter else read_checkpoint(directory)
     if context is not None and context < 1:
