@@ -6,6 +6,7 @@ A layer keeps its parts and their names; only what runs between them changes. Nu
 the plain layers by rounding: what bf16 would round between norm, gate and product stays float32.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -14,8 +15,8 @@ from torch.nn import functional
 
 from openqwen.infer.kernels import ops
 from openqwen.infer.quantise import QuantisedLinear, plain_projection
-from openqwen.model.attention import Placement, SequenceCache, attend
-from openqwen.model.backbone import DecoderLayer
+from openqwen.model.attention import Placement, SequenceCache, Slots, attend
+from openqwen.model.backbone import DecoderLayer, LayerStack
 from openqwen.model.decoder import Decoder
 from openqwen.model.layers import Dropout, RMSNorm
 
@@ -34,9 +35,7 @@ def fuse(model: Decoder) -> bool:
         and ops.kernels_are_open()
     )
     if able:
-        model.layers = nn.ModuleList(
-            FusedLayer(cast(DecoderLayer, layer)) for layer in model.layers
-        )
+        model.layers = FusedStack(model.layers)
         if not is_quantised:
             model.lm_head = FusedHead(model.lm_head)  # type: ignore[assignment]
     return able
@@ -68,6 +67,14 @@ class FusedLayer(nn.Module):
         x_BTD = project(self.attention.out, y_BTD, residual=x_BTD)
         gate_up_BTF = project(self.mlp.gate_up, x_BTD, norm=self.mlp_norm)
         return project(self.mlp.down, gate_up_BTF, gated=True, residual=x_BTD)
+
+    def parts(self) -> ops.LayerParts | None:
+        """Return the layer as the kernels take it; None where a matrix is not theirs."""
+        projections = self.attention.qkv, self.attention.out, self.mlp.gate_up, self.mlp.down
+        matrices = [matrix_of(layer) for layer in projections]
+        if None in matrices:
+            return None
+        return ops.LayerParts(*cast(list[ops.Matrix], matrices), self.attention_norm, self.mlp_norm)
 
     def _mix(
         self,
@@ -104,6 +111,42 @@ class FusedLayer(nn.Module):
         return y_BHTE.transpose(1, 2).reshape(batch, length, -1)
 
 
+class FusedStack(LayerStack):
+    """All layers: a single call of C++ where each sequence of a few has one new token."""
+
+    def __init__(self, layers: LayerStack) -> None:
+        """Take over the layers' parts."""
+        super().__init__(FusedLayer(cast(DecoderLayer, layer)) for layer in layers)
+        own = [cast(FusedLayer, layer) for layer in self]
+        parts = [part for layer in own if (part := layer.parts()) is not None]
+        self._stack: ops.Stack | None = None
+        self._most_rows = 0
+        if len(parts) == len(own):
+            attention = own[0].attention
+            shape = attention.num_heads, attention.num_kv_heads, attention.head_dim
+            self._stack = ops.Stack(parts, *shape)
+            is_plain = not isinstance(attention.qkv, QuantisedLinear)
+            self._most_rows = ops.MAX_BF16_ROWS if is_plain else ops.MAX_STEP_ROWS
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        placement: Placement,
+        windows: Sequence[int | None],
+        *,
+        cache: SequenceCache | None = None,
+        dropout: Dropout | None = None,
+    ) -> Tensor:
+        """Return the residual stream after every layer."""
+        batch, length, _ = x_BTD.shape
+        if self._stack is not None and cache is not None and length == 1:
+            places = [cache.slots(i, x_BTD, window=window) for i, window in enumerate(windows)]
+            if batch <= self._most_rows and None not in places:
+                tables = placement.cos_BT1P, placement.sin_BT1P, placement.scale_BT11
+                return self._stack(x_BTD[:, 0], *tables, cast(list[Slots], places))[:, None]
+        return super().forward(x_BTD, placement, windows, cache=cache, dropout=dropout)
+
+
 class FusedHead(nn.Module):
     """The output projection; shares its weight with whatever shared it before."""
 
@@ -134,13 +177,23 @@ def project(
         gated: take silu(gate) · up as the input.
         residual: (..., N).
     """
-    if isinstance(layer, QuantisedLinear):
-        y: Tensor = layer(x, norm=norm, gated=gated, residual=residual)
-        return y
+    matrix = matrix_of(layer)
+    rows = x.numel() // x.shape[-1]
+    if matrix is not None and (matrix.is_quantised or rows <= ops.MAX_BF16_ROWS):
+        return ops.linear(x.contiguous(), matrix, norm=norm, gated=gated, residual=residual)
     weight, bias = cast(Tensor, layer.weight), cast(Tensor | None, getattr(layer, "bias", None))
-    if x.numel() // x.shape[-1] <= ops.MAX_BF16_ROWS and weight.dtype == torch.bfloat16:
-        wide = None if bias is None else ops.as_float32(layer, "bias")
-        return ops.linear_bf16(
-            x.contiguous(), weight, norm=norm, gated=gated, bias=wide, residual=residual
-        )
     return plain_projection(x, weight, bias, norm=norm, gated=gated, residual=residual)
+
+
+def matrix_of(layer: nn.Module) -> ops.Matrix | None:
+    """Return a layer's matrix as the kernels take it, described once; None where it is not theirs."""
+    if isinstance(layer, QuantisedLinear):
+        return layer.matrix
+    weight = cast(Tensor, layer.weight)
+    if weight.dtype != torch.bfloat16 or not weight.is_contiguous():
+        return None
+    known: ops.Matrix | None = getattr(layer, "kernel_matrix", None)
+    if known is None:
+        bias = None if getattr(layer, "bias", None) is None else ops.as_float32(layer, "bias")
+        known = layer.kernel_matrix = ops.Matrix(weight.detach(), bias)
+    return known

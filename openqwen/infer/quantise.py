@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from openqwen.infer.kernels.ops import TYPES, Packed, kernels_are_open, linear
+from openqwen.infer.kernels.ops import TYPES, Matrix, Packed, kernels_are_open, linear
 from openqwen.model.attention import Attention
 from openqwen.model.decoder import Decoder
 from openqwen.model.layers import RMSNorm, SwiGLU
@@ -41,13 +41,23 @@ class QuantisedLinear(nn.Module):
         self.values: Tensor
         self.scales: Tensor
         self.bias: Tensor | None
+        self._matrix: Matrix | None = None
+        self._described: Tensor | None = None  # what `_matrix` was made of
 
     @property
     def packed(self) -> Packed:
-        """Return the matrix as the kernels take it."""
+        """Return the matrix's own numbers."""
         return Packed(
             self.bits, self.group, self.out_features, self.in_features, self.values, self.scales
         )
+
+    @property
+    def matrix(self) -> Matrix:
+        """Return the matrix as the kernels take it; described anew where its tensors are others."""
+        if self._matrix is None or self._described is not self.values:
+            self._described = self.values
+            self._matrix = Matrix(self.packed, self.bias)
+        return self._matrix
 
     def forward(
         self,
@@ -59,14 +69,7 @@ class QuantisedLinear(nn.Module):
     ) -> Tensor:
         """Return prologue(x) · Wᵀ + bias + residual, (..., N); see `kernels.ops.linear`."""
         if x.device.type == "cpu" and x.dtype in TYPES and kernels_are_open():
-            return linear(
-                x.contiguous(),
-                self.packed,
-                norm=norm,
-                gated=gated,
-                bias=self.bias,
-                residual=residual,
-            )
+            return linear(x.contiguous(), self.matrix, norm=norm, gated=gated, residual=residual)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         weight = unpack(self.packed).to(x.dtype)
         return plain_projection(x, weight, bias, norm=norm, gated=gated, residual=residual)

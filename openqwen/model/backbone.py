@@ -50,6 +50,26 @@ class DecoderLayer(nn.Module):
         return x_BTD + (worked_BTD if dropout is None else dropout(worked_BTD))
 
 
+class LayerStack(nn.ModuleList):
+    """All layers in order; another way to run them may take its place."""
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        placement: Placement,
+        windows: Sequence[int | None],
+        *,
+        cache: SequenceCache | None = None,
+        dropout: Dropout | None = None,
+    ) -> Tensor:
+        """Return the residual stream after every layer; `windows` has one entry a layer."""
+        for index, (layer, window) in enumerate(zip(self, windows, strict=True)):
+            x_BTD = layer(
+                x_BTD, placement, window=window, cache=cache, layer=index, dropout=dropout
+            )
+        return x_BTD
+
+
 class Backbone(nn.Module):
     """The layers of a Qwen-style model; its parameters are unset until initialised or loaded."""
 
@@ -58,7 +78,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = LayerStack(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     @property
@@ -115,10 +135,7 @@ class Backbone(nn.Module):
         x_BTD = self.embed_tokens(ids_BT)
         if dropout is not None:
             x_BTD = dropout(x_BTD)
-        for index, (layer, window) in enumerate(zip(self.layers, windows, strict=True)):
-            x_BTD = layer(
-                x_BTD, placement, window=window, cache=cache, layer=index, dropout=dropout
-            )
+        x_BTD = self.layers(x_BTD, placement, windows, cache=cache, dropout=dropout)
         if cache is not None:
             cache.advance(lengths)
         hidden_BTD: Tensor = self.norm(x_BTD)

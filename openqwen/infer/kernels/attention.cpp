@@ -6,13 +6,9 @@
 #include <cmath>
 #include <vector>
 
-#include "vectors.h"
+#include "layers.h"
 
 namespace {
-
-struct Shape {
-  int heads, kv_heads, size;
-};
 
 // y = x rotated, elements i and i + E/2 paired, times `scale`; all f32 inside
 template <typename T, typename Out>
@@ -102,48 +98,40 @@ void attend_any(int vectors, const float* q, const Blocks<T>& b, int head, int g
   }
 }
 
-struct Step {
-  const float *cos, *sin, *logn;  // a row a sequence, or one for all where the stride is 0
-  int tables_stride, logn_stride, batch;
-  const int32_t *table, *slots, *lows;
-  int table_stride, block, threads;
-};
-
 template <typename T>
-void decode(const T* qkv, Shape shape, Step step, T* keys, T* values, T* y) {
+void decode(const T* qkv, Heads shape, const Tables& tables, int batch, const Places& places, T* y,
+            int index, int team) {
   const int group = shape.heads / shape.kv_heads, size = shape.size;
   const float softmax_scale = 1.0f / std::sqrt(float(size));
   const size_t width = size_t(shape.heads + 2 * shape.kv_heads) * size;
-#pragma omp parallel num_threads(step.threads)
-  {
-    static thread_local std::vector<float> scores, q;
-    q.resize(size_t(group) * size);
-    const Share share(step.batch * shape.kv_heads, omp_get_thread_num(), omp_get_num_threads());
-    for (int item = share.begin; item < share.end; item++) {
-      const int row = item / shape.kv_heads, head = item % shape.kv_heads;
-      const T* x = qkv + row * width;
-      const float* cos = step.cos + size_t(row) * step.tables_stride;
-      const float* sin = step.sin + size_t(row) * step.tables_stride;
-      const float logn = step.logn ? step.logn[row * step.logn_stride] : 1.0f;
-      const Blocks<T> blocks{keys, values, step.table + size_t(row) * step.table_stride,
-                             step.block, shape.kv_heads, size};
-      const int slot = step.slots[row];
-      rotate(x + size_t(shape.heads + head) * size, cos, sin, 1.0f,
-             blocks.at(keys, slot, head), size);
-      std::memcpy(blocks.at(values, slot, head),
-                  x + size_t(shape.heads + shape.kv_heads + head) * size, size * sizeof(T));
-      for (int g = 0; g < group; g++) {
-        rotate(x + size_t(head * group + g) * size, cos, sin, logn * softmax_scale, &q[g * size],
-               size);
-      }
-      attend_any(size / 16, q.data(), blocks, head, group, step.lows[row], slot + 1,
-                 y + (size_t(row) * shape.heads + head * group) * size, scores);
+  static thread_local std::vector<float> scores, q;
+  q.resize(size_t(group) * size);
+  const Share share(batch * shape.kv_heads, index, team);
+  for (int item = share.begin; item < share.end; item++) {
+    const int row = item / shape.kv_heads, head = item % shape.kv_heads;
+    const T* x = qkv + row * width;
+    const float* cos = tables.cos + size_t(row) * tables.stride;
+    const float* sin = tables.sin + size_t(row) * tables.stride;
+    const float logn = tables.logn ? tables.logn[row * tables.logn_stride] : 1.0f;
+    const Blocks<T> blocks{static_cast<T*>(places.keys), static_cast<T*>(places.values),
+                           places.table + size_t(row) * places.table_stride, places.block,
+                           shape.kv_heads, size};
+    const int slot = places.next[row];
+    rotate(x + size_t(shape.heads + head) * size, cos, sin, 1.0f,
+           blocks.at(blocks.keys, slot, head), size);
+    std::memcpy(blocks.at(blocks.values, slot, head),
+                x + size_t(shape.heads + shape.kv_heads + head) * size, size * sizeof(T));
+    for (int g = 0; g < group; g++) {
+      rotate(x + size_t(head * group + g) * size, cos, sin, logn * softmax_scale, &q[g * size],
+             size);
     }
+    attend_any(size / 16, q.data(), blocks, head, group, places.low[row], slot + 1,
+               y + (size_t(row) * shape.heads + head * group) * size, scores);
   }
 }
 
 template <typename T>
-void rotate_all(const T* qkv, Shape shape, const float* cos, const float* sin, const float* logn,
+void rotate_all(const T* qkv, Heads shape, const float* cos, const float* sin, const float* logn,
                 int batch, int length, int tables_stride, int logn_stride, T* q, T* k,
                 int threads) {
   const int heads = shape.heads + shape.kv_heads, size = shape.size;
@@ -168,23 +156,15 @@ void rotate_all(const T* qkv, Shape shape, const float* cos, const float* sin, c
 
 }  // namespace
 
-// qkv (batch, (heads + 2 kv_heads) E), y (batch, heads E); keys and values (blocks, kv_heads, block,
-// E); table (batch, table_stride); slots: where each sequence's token goes; lows: the first slot it
-// sees. E must be 16, 32, 64, 80, 96, 128 or 256.
-extern "C" void openqwen_decode(const void* qkv, int type, int heads, int kv_heads, int size,
-                                const float* cos, const float* sin, int tables_stride,
-                                const float* logn, int logn_stride, int batch, void* keys,
-                                void* values, const int32_t* table, int table_stride, int block,
-                                const int32_t* slots, const int32_t* lows, void* y, int threads) {
-  const Shape shape{heads, kv_heads, size};
-  const Step step{cos, sin, logn, tables_stride, logn_stride, batch,
-                  table, slots, lows, table_stride, block, threads};
+// qkv (batch, (heads + 2 kv_heads) E), y (batch, heads E); E must be 16, 32, 64, 80, 96, 128 or 256
+void attend_part(const void* qkv, int type, Heads heads, const Tables& tables, int batch,
+                 const Places& places, void* y, int index, int team) {
   if (type == BF16) {
-    decode(static_cast<const Bf16*>(qkv), shape, step, static_cast<Bf16*>(keys),
-           static_cast<Bf16*>(values), static_cast<Bf16*>(y));
+    decode(static_cast<const Bf16*>(qkv), heads, tables, batch, places, static_cast<Bf16*>(y),
+           index, team);
   } else {
-    decode(static_cast<const float*>(qkv), shape, step, static_cast<float*>(keys),
-           static_cast<float*>(values), static_cast<float*>(y));
+    decode(static_cast<const float*>(qkv), heads, tables, batch, places, static_cast<float*>(y),
+           index, team);
   }
 }
 
@@ -194,7 +174,7 @@ extern "C" void openqwen_rotate(const void* qkv, int type, int heads, int kv_hea
                                 const float* cos, const float* sin, int tables_stride,
                                 const float* logn, int logn_stride, int batch, int length, void* q,
                                 void* k, int threads) {
-  const Shape shape{heads, kv_heads, size};
+  const Heads shape{heads, kv_heads, size};
   if (type == BF16) {
     rotate_all(static_cast<const Bf16*>(qkv), shape, cos, sin, logn, batch, length, tables_stride,
                logn_stride, static_cast<Bf16*>(q), static_cast<Bf16*>(k), threads);

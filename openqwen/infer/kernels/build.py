@@ -25,8 +25,8 @@ from openqwen.core.runtime import (
     programs_beside_python,
 )
 
-SOURCES = ("linear.cpp", "bf16.cpp", "attention.cpp")
-HEADERS = ("vectors.h", "input.h")
+SOURCES = ("linear.cpp", "bf16.cpp", "attention.cpp", "step.cpp")
+HEADERS = ("vectors.h", "input.h", "layers.h")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-w")  # gcc 12 warns of its own header's intrinsics
 NEEDED = ("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16")
 SWITCH = "OPENQWEN_KERNELS"  # "off" keeps to torch's own operations

@@ -13,18 +13,12 @@
 #include <vector>
 
 #include "input.h"
+#include "layers.h"
 
 namespace {
 
 constexpr int PANEL = 32;
 #define UNROLL _Pragma("GCC unroll 16")
-
-// Rows stand in tiles: of R rows, four columns of each stand together, as the weights' do.
-struct Activations {
-  std::vector<int32_t> fours;    // [M/R][K/4][R], each four int8
-  std::vector<float> scales;     // [M/R][K/G][R]
-  std::vector<int32_t> offsets;  // [M/R][K/G][R]: what the weights' unsigned form adds, negated
-};
 
 // a tile has at most this many rows, so that its accumulators fit into the registers
 int rows_of_tile(int m) { return m <= 6 ? 6 : 12; }
@@ -193,40 +187,30 @@ void fill(const Input<T>& input, Activations& a, int m, int group, int shift, in
 }
 
 template <typename T>
-void linear(const Input<T>& input, int bits, Job job, int threads) {
-  static thread_local Activations a;  // of the calling thread; grows, never shrinks
-  const size_t groups = job.k / job.group;
-  a.fours.resize(size_t(job.m) * (job.k / 4));
-  a.scales.resize(job.m * groups);
-  a.offsets.resize(job.m * groups);
-  Activations* shared = &a;
-  job.a = shared;
-  const int panels = (job.n + PANEL - 1) / PANEL;
-#pragma omp parallel num_threads(threads)
-  {
-    const int index = omp_get_thread_num(), team = omp_get_num_threads();
-    fill(input, *shared, job.m, job.group, bits == 8 ? 128 : 8, index, team);
+void multiply(const Input<T>& input, int bits, const Job& job, Activations& a, int index,
+              int team) {
+  fill(input, a, job.m, job.group, bits == 8 ? 128 : 8, index, team);
 #pragma omp barrier
-    const Share share(panels, index, team);
-    if (bits == 8) {
-      some_panels<8, T>(job, share.begin, share.end);
-    } else {
-      some_panels<4, T>(job, share.begin, share.end);
-    }
+  const Share share((job.n + PANEL - 1) / PANEL, index, team);
+  if (bits == 8) {
+    some_panels<8, T>(job, share.begin, share.end);
+  } else {
+    some_panels<4, T>(job, share.begin, share.end);
   }
 }
 
 }  // namespace
 
-// x (m, k) or, with the SWIGLU prologue, (m, 2k); out and residual (m, n); all contiguous, of `type`
-extern "C" void openqwen_linear(const void* x, int type, int prologue, const float* norm, float eps,
-                                int bits, int m, int n, int k, int group, const uint8_t* weights,
-                                const uint16_t* scales, const float* bias, const void* residual,
-                                void* out, int threads) {
-  const Job job{m, n, k, group, weights, scales, bias, residual, out, nullptr};
-  if (type == BF16) {
-    linear(Input<Bf16>{static_cast<const Bf16*>(x), prologue, k, norm, eps}, bits, job, threads);
+void quantised_part(const Matrix& w, const Source& x, int m, const void* residual, void* out,
+                    Scratch& scratch, int index, int team) {
+  Activations& a = scratch.whole;
+  const Job job{m,      w.n,      w.k, w.group, static_cast<const uint8_t*>(w.weights),
+                w.scales, w.bias, residual, out, &a};
+  if (x.type == BF16) {
+    multiply(Input<Bf16>{static_cast<const Bf16*>(x.x), x.prologue, w.k, x.norm, x.eps}, w.bits,
+             job, a, index, team);
   } else {
-    linear(Input<float>{static_cast<const float*>(x), prologue, k, norm, eps}, bits, job, threads);
+    multiply(Input<float>{static_cast<const float*>(x.x), x.prologue, w.k, x.norm, x.eps}, w.bits,
+             job, a, index, team);
   }
 }

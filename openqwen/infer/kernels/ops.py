@@ -20,6 +20,7 @@ PLAIN, RMS_NORM, SWIGLU = 0, 1, 2
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 HEAD_SIZES = (16, 32, 64, 80, 96, 128, 256)
 MAX_BF16_ROWS = 8  # beyond, torch's own matrix product is faster
+MAX_STEP_ROWS = 64  # of quantised layers in one call; beyond, calls cost next to nothing
 
 
 @dataclass(frozen=True)
@@ -50,53 +51,49 @@ def kernels_are_open() -> bool:
 
 def linear(
     x: Tensor,
-    packed: Packed,
+    matrix: "Matrix",
     *,
     norm: RMSNorm | None = None,
     gated: bool = False,
-    bias: Tensor | None = None,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """Return prologue(x) · Wᵀ + bias + residual of a quantised matrix.
+    """Return prologue(x) · Wᵀ + bias + residual.
 
     Args:
-        x: (..., K), or (..., 2K) gate | up where `gated`.
-        packed: the matrix.
+        x: (..., K), or (..., 2K) gate | up where `gated`; bf16 where the matrix is.
+        matrix: quantised, or bf16 as it is: that for few rows, where memory is the limit.
         norm: normalise x first.
         gated: take silu(gate) · up as the input.
-        bias: float32 (N,).
         residual: (..., N), of x's type.
     """
     m = x.numel() // x.shape[-1]
-    out = x.new_empty(*x.shape[:-1], packed.rows)
-    weight, eps, prologue = _prologue(norm, gated)
+    out = x.new_empty(*x.shape[:-1], matrix.rows)
+    assert not (norm and gated), "one prologue at a time"
+    weight = None if norm is None else _at(as_float32(norm, "weight"))
+    prologue = SWIGLU if gated else PLAIN if norm is None else RMS_NORM
     _library().openqwen_linear(
-        _at(x), TYPES[x.dtype], prologue, weight, eps, packed.bits, m, packed.rows,
-        packed.columns, packed.group, _at(packed.values), _at(packed.scales), _at(bias),
-        _at(residual), _at(out), torch.get_num_threads(),
+        _at(x), TYPES[x.dtype], prologue, weight, 0.0 if norm is None else norm.eps, m,
+        matrix.pointer, _at(residual), _at(out), torch.get_num_threads(),
     )  # fmt: skip
     return out
 
 
-def linear_bf16(
-    x: Tensor,
-    weight_NK: Tensor,
-    *,
-    norm: RMSNorm | None = None,
-    gated: bool = False,
-    bias: Tensor | None = None,
-    residual: Tensor | None = None,
-) -> Tensor:
-    """Return the same for a bf16 matrix as it is; for few rows, where memory is the limit."""
-    n, k = weight_NK.shape
-    m = x.numel() // x.shape[-1]
-    out = x.new_empty(*x.shape[:-1], n)
-    weight, eps, prologue = _prologue(norm, gated)
-    _library().openqwen_linear_bf16(
-        _at(x), prologue, weight, eps, m, n, k, _at(weight_NK), _at(bias), _at(residual),
-        _at(out), torch.get_num_threads(),
-    )  # fmt: skip
-    return out
+class Matrix:
+    """A matrix with its bias, described to the kernels once; keeps the tensors alive."""
+
+    def __init__(self, weight: "Packed | Tensor", bias: Tensor | None) -> None:
+        """Take a quantised matrix or a contiguous bf16 one (N, K), and a float32 bias."""
+        self.weight, self.bias = weight, bias
+        self.is_quantised = isinstance(weight, Packed)
+        if isinstance(weight, Packed):
+            self.rows = weight.rows
+            values = (weight.bits, weight.rows, weight.columns, weight.group)
+            self.struct = _Matrix(*values, _at(weight.values), _at(weight.scales), _at(bias))
+        else:
+            assert weight.dtype == torch.bfloat16, "plain matrices are bf16"
+            self.rows, columns = weight.shape
+            self.struct = _Matrix(16, self.rows, columns, 0, _at(weight), None, _at(bias))
+        self.pointer = ctypes.addressof(self.struct)
 
 
 def rotate(
@@ -141,21 +138,114 @@ def decode(
     batch, width = qkv_BN.shape
     size = width // (heads + 2 * kv_heads)
     y = qkv_BN.new_empty(batch, heads * size)
+    places = _places([slots])
     _library().openqwen_decode(
-        _at(qkv_BN), TYPES[qkv_BN.dtype], heads, kv_heads, size, _at(cos), _at(sin),
-        size // 2 if len(cos) > 1 else 0, _at(logn),
-        1 if logn is not None and len(logn) > 1 else 0, batch, _at(slots.keys),
-        _at(slots.values), _at(slots.table_BN), slots.table_BN.shape[1], slots.keys.shape[2],
-        _at(slots.next_B), _at(slots.low_B), _at(y), torch.get_num_threads(),
+        _at(qkv_BN), TYPES[qkv_BN.dtype], heads, kv_heads, size,
+        *_tables(cos, sin, logn, size), batch, ctypes.addressof(places), _at(y),
+        torch.get_num_threads(),
     )  # fmt: skip
     return y
 
 
-_ARGUMENTS: dict[str, Sequence[str]] = {  # p pointer, i int, f float
-    "openqwen_linear": "piipfiiiiipppppi",
-    "openqwen_linear_bf16": "pipfiiippppi",
+@dataclass(frozen=True)
+class LayerParts:
+    """One layer as the kernels take it: its four matrices and two norms of equal epsilon."""
+
+    qkv: Matrix
+    out: Matrix
+    gate_up: Matrix
+    down: Matrix
+    attention_norm: RMSNorm
+    mlp_norm: RMSNorm
+
+
+class Stack:
+    """All layers of a model for one new token a sequence, in one call."""
+
+    def __init__(self, layers: Sequence[LayerParts], heads: int, kv_heads: int, size: int) -> None:
+        """Describe the layers once; `size` is that of a head."""
+        self._kept = layers
+        self._shape = heads, kv_heads, size
+        self._eps = layers[0].attention_norm.eps
+        self._widest = max(max(part.qkv.rows, part.gate_up.rows) for part in layers)
+        self._layers = (_Layer * len(layers))()
+        for struct, part in zip(self._layers, layers, strict=True):
+            struct.qkv, struct.out = part.qkv.struct, part.out.struct
+            struct.gate_up, struct.down = part.gate_up.struct, part.down.struct
+            struct.attention_norm = _at(as_float32(part.attention_norm, "weight"))
+            struct.mlp_norm = _at(as_float32(part.mlp_norm, "weight"))
+
+    def __call__(
+        self, x_BD: Tensor, cos: Tensor, sin: Tensor, logn: Tensor | None, slots: Sequence[Slots]
+    ) -> Tensor:
+        """Return the residual stream after all layers; keys and values are stored on the way.
+
+        Args:
+            x_BD: embeddings of one token a sequence; not changed.
+            cos: as in `rotate`, with T = 1.
+            sin: the same.
+            logn: the same, or None.
+            slots: each layer's.
+        """
+        heads, kv_heads, size = self._shape
+        y_BD = x_BD.clone()
+        batch = len(y_BD)
+        wide = y_BD.new_empty(batch, self._widest)
+        mixed = y_BD.new_empty(batch, heads * size)
+        places = _places(slots)
+        _library().openqwen_layers(
+            _at(y_BD), TYPES[y_BD.dtype], len(self._layers), ctypes.addressof(self._layers),
+            ctypes.addressof(places), heads, kv_heads, size, self._eps,
+            *_tables(cos, sin, logn, size), batch, _at(wide), _at(mixed),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return y_BD
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int) for name in ("bits", "n", "k", "group")),
+        *((name, ctypes.c_void_p) for name in ("weights", "scales", "bias")),
+    )
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        *((name, _Matrix) for name in ("qkv", "out", "gate_up", "down")),
+        *((name, ctypes.c_void_p) for name in ("attention_norm", "mlp_norm")),
+    )
+
+
+class _Places(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("keys", "values", "table", "next", "low")),
+        *((name, ctypes.c_int) for name in ("table_stride", "block")),
+    )
+
+
+def _places(slots: Sequence[Slots]) -> "ctypes.Array[_Places]":
+    """Return where the layers' keys and values stand; layers of one window share their tables."""
+    places = (_Places * len(slots))()
+    for struct, of in zip(places, slots, strict=True):
+        struct.keys, struct.values = of.keys.data_ptr(), of.values.data_ptr()
+        struct.table, struct.next = of.table_BN.data_ptr(), of.next_B.data_ptr()
+        struct.low = of.low_B.data_ptr()
+        struct.table_stride, struct.block = of.table_BN.shape[1], of.keys.shape[2]
+    return places
+
+
+def _tables(
+    cos: Tensor, sin: Tensor, logn: Tensor | None, size: int
+) -> tuple[int | None, int | None, int, int | None, int]:
+    logn_stride = 1 if logn is not None and len(logn) > 1 else 0
+    return _at(cos), _at(sin), size // 2 if len(cos) > 1 else 0, _at(logn), logn_stride
+
+
+_ARGUMENTS: dict[str, str] = {  # p pointer, i int, f float
+    "openqwen_linear": "piipfipppi",
     "openqwen_rotate": "piiiippipiiippi",
-    "openqwen_decode": "piiiippipiipppiipppi",
+    "openqwen_decode": "piiiippipiippi",
+    "openqwen_layers": "piippiiifppipiippi",
 }
 _declared = False
 
@@ -172,13 +262,6 @@ def _library() -> ctypes.CDLL:
             function.restype = None
         _declared = True
     return library
-
-
-def _prologue(norm: RMSNorm | None, gated: bool) -> tuple[int | None, float, int]:
-    if norm is None:
-        return None, 0.0, SWIGLU if gated else PLAIN
-    assert not gated, "one prologue at a time"
-    return _at(as_float32(norm, "weight")), norm.eps, RMS_NORM
 
 
 def as_float32(layer: nn.Module, name: str) -> Tensor:
