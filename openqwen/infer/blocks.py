@@ -112,6 +112,7 @@ class Blocks:
         self.block_tokens, self.limit_bytes = block_tokens, limit_bytes
         self.share, self.share_step = share, share_step
         self.pools = [Pool(group) for group in groups]
+        self.is_laid_out = False
         self._prefixes: dict[tuple[int, tuple[int, ...]], Prefix] = {}
         self._next_number = 0
 
@@ -214,11 +215,20 @@ class Blocks:
             pool.free += pool.remembered
             pool.remembered.clear()
 
-    def start_over(self) -> None:
-        """Return all memory, as pools of past needs may leave no room for those of now."""
+    def start_over(self, chunk: int | None = None) -> None:
+        """Return all memory, as pools of past needs may leave no room for those of now.
+
+        With `chunk` lay it out for the longest sequence that fits, so that every one that fits
+        alone finds its room.
+        """
         assert not any(pool.num_held for pool in self.pools), "memory in use cannot be returned"
         self.forget()
         self.pools = [Pool(pool.group) for pool in self.pools]
+        self.is_laid_out = chunk is not None
+        if chunk is not None:
+            longest = self.most_tokens(chunk)
+            for pool in self.pools:
+                pool.grow(self._most_blocks(pool.group, longest, chunk))
 
     def _bytes_alone(self, num_tokens: int, chunk: int) -> int:
         return sum(

@@ -82,6 +82,8 @@ class Scheduler:
         """
         if not self.blocks.fits_alone(len(sequence.tokens), self.chunk):
             raise ValueError(f"{len(sequence.tokens):,} tokens never fit")
+        if self.blocks.is_laid_out and not self.running and not self.waiting:
+            self.blocks.start_over()  # its layout was for sequences that are gone
         self.waiting.append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
@@ -205,7 +207,7 @@ class Scheduler:
     def _make_way(self, plan: Plan) -> None:
         """Help the first of the queue where all memory is free and yet not as it needs it."""
         sequence = self.waiting[0]
-        self.blocks.start_over()
+        self.blocks.start_over(self.chunk)
         if self._admit(sequence, self.max_tokens, plan) == 0:
             self.waiting.popleft()
             plan.exhausted.append(sequence)
