@@ -196,7 +196,7 @@ def _start_watch(table: _Table, passkey_flops: dict[str, float]) -> Watch:
     say(
         f"longcontext   {len(table.methods)} rows at {len(table.lengths)} lengths on "
         f"{len(table.texts)} documents of {table.lengths[-1]:,} tokens, {len(passkey_flops)} "
-        f"passkey cells of {table.config.passkey_trials}: {total / 1e12:,.1f} TFLOP"
+        f"passkey cells of {table.config.passkey_trials}: {total / 1e9:,.0f} GFLOP"
         + (f", {done / total:.0%} kept from before" if done else "")
     )
     return Watch("longcontext", total=total, done=done)

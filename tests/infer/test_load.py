@@ -10,6 +10,7 @@ from tiny_exports import ROWS, TRAIN_LENGTH, random_model, write
 import openqwen
 from openqwen.core.errors import UserError
 from openqwen.infer.load import LanguageModel, load
+from openqwen.infer.sampling import allowed_rows
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 
 
@@ -166,3 +167,19 @@ def test_ids_outside_the_vocabulary_are_named(lm):
             call()
     with pytest.raises(ValueError, match="at least one token"):
         lm.start([])
+
+
+def test_generated_replies_recompute_where_alpha_steps(random_export):
+    exact = LongContext(ntk=True, logn=True, recompute=True)
+    lm = load(random_export, dtype="float32", long_context=exact)
+    fixed = load(random_export, dtype="float32", long_context=replace(exact, recompute=False))
+    prompts = [ids_of(n, seed=n) for n in (30, 60, 9)]
+    options = {"max_new_tokens": 50, "ignore_stop_ids": True}
+    allowed_V = allowed_rows(ROWS, lm.tokenizer)
+    for prompt, result in zip(prompts, lm.generate(prompts, **options), strict=True):
+        session, stepped = lm.start(prompt), []
+        for _ in range(50):
+            stepped.append(int(session.logits.masked_fill(~allowed_V, -torch.inf).argmax()))
+            session.step(stepped[-1])
+        assert result.ids == stepped
+    assert fixed.generate(prompts, **options)[0].ids != lm.generate(prompts, **options)[0].ids
