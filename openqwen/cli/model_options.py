@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from openqwen.core.config import parse_config
-from openqwen.infer.config import Sampling
+from openqwen.infer.config import EngineConfig, Sampling
 
 if TYPE_CHECKING:
     from openqwen.infer.load import LanguageModel
@@ -49,6 +49,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "top_p",
         "min_p",
         "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
         "seed",
     ):
         field = Sampling.model_fields[name]
@@ -65,6 +67,21 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="TEXT",
         help="end the reply where this text would come; may be given several times",
+    )
+    _add_engine_arguments(parser)
+
+
+def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    fields = EngineConfig.model_fields
+    parser.add_argument(
+        "--kv-dtype",
+        default="auto",
+        choices=("auto", "int8"),
+        help=f"{fields['kv_dtype'].description} (auto: as the model computes)",
+    )
+    parser.add_argument("--kv-bytes", type=int, metavar="N", help=fields["kv_bytes"].description)
+    parser.add_argument(
+        "--deterministic", action="store_true", help=fields["deterministic"].description
     )
 
 
@@ -89,5 +106,11 @@ def load_model(args: argparse.Namespace) -> "LanguageModel":
         context=args.context,
         recompute=args.recompute,
     )
-    warn(f"{args.model}: {lm.describe()}")
+    line = f"{args.model}: {lm.describe()}"
+    names = set(EngineConfig.model_fields) & set(vars(args))
+    if names:
+        given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+        lm.engine_config = parse_config(EngineConfig, given, where="command line")
+        line += f"; {lm.engine().describe()}"
+    warn(line)
     return lm

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.errors import UserError
+from openqwen.core.log import format_bytes, warn
 from openqwen.core.runtime import memory_bytes
 from openqwen.core.workers import Workers
 from openqwen.infer.blocks import Blocks
@@ -137,11 +138,21 @@ class Engine:
         self._weights = _fingerprint(model)
         self._num_prompt_tokens = self._num_new_tokens = 0
         self._seconds = 0.0
+        if config.deterministic:
+            self._tell_cost()
 
     @property
     def is_busy(self) -> bool:
         """Return whether any request is unfinished."""
         return bool(self._active)
+
+    def describe(self) -> str:
+        """Return in a few words how keys and values are kept, as `KV bfloat16, up to 6.3 GB`."""
+        kind = str(self._model.embed_tokens.weight.dtype).removeprefix("torch.")
+        if self.config.kv_dtype == "int8":
+            kind = "int8 (torch's kernels)"
+        line = f"KV {kind}, up to {format_bytes(self._blocks.limit_bytes)}"
+        return line + (", deterministic" if self.config.deterministic else "")
 
     def is_on(self, device: torch.device) -> bool:
         """Return whether the memory is where the model is."""
@@ -280,6 +291,15 @@ class Engine:
             reply.alpha, reply.num_prompt = alpha, len(reply.tokens)
             self._blocks.release(reply)
             self._blocks.adopt(reply)
+
+    def _tell_cost(self) -> None:
+        """Print what fixed shapes cost on this model and machine."""
+        rows = self.config.max_num_seqs
+        fixed, alone = (min(self._runner.seconds_of_rows(n) for _ in range(3)) for n in (rows, 1))
+        warn(
+            f"deterministic: a step takes {1000 * fixed:.1f} ms at its {rows} rows, one reply "
+            f"alone would take {1000 * alone:.1f} ms; prompts go {FIXED_CHUNK} tokens at a time"
+        )
 
     def _leave(self, number: int) -> None:
         self._scheduler.remove(self._active.pop(number)[1])

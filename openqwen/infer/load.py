@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from openqwen.core.config import parse_config
+from openqwen.core.config import parse_config, to_plain
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.infer.config import EngineConfig, Sampling
@@ -53,6 +53,7 @@ class LanguageModel:
         long_context: the methods in force beyond the training length.
         context: tokens it is set up for; nothing refuses more.
         stop_ids: ids that end a reply: the file's own and ChatML's.
+        engine_config: how `generate` and `stream` run where a call does not say otherwise.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class LanguageModel:
         self.long_context = long_context
         self.context = context or config.train_length
         self.stop_ids = tuple(sorted({*stop_ids, *(tokenizer.stop_ids if tokenizer else ())}))
+        self.engine_config = EngineConfig()
         self._engine: Engine | None = None
         self._vocabulary = Vocabulary(
             tokenizer, allowed_rows(config.vocab_size, tokenizer), self.stop_ids
@@ -189,6 +191,7 @@ class LanguageModel:
         Raises:
             UserError: if a setting is unknown or out of range.
         """
+        settings = to_plain(self.engine_config) | settings
         config = parse_config(EngineConfig, settings, where="engine")
         engine = self._engine
         if (

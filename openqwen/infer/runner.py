@@ -5,6 +5,7 @@
 Every row is as if alone: its own positions, α, LogN and windows.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -73,6 +74,16 @@ class Runner:
             return None
         return found[0] if len(found) == 1 else torch.cat(found)
 
+    @torch.no_grad()
+    def seconds_of_rows(self, count: int) -> float:
+        """Return how long one token for each of `count` rows takes, on the scratch block."""
+        self._store.fit([pool.capacity for pool in self._blocks.pools])
+        tables = [np.full((count, 1), SCRATCH, dtype=np.int32) for _ in self._store.groups]
+        ones, nothing = [1] * count, [0] * count
+        begin = time.perf_counter()
+        self._pass(nothing, tables, lengths=nothing, alphas=ones)
+        return time.perf_counter() - begin
+
     def _decode(self, works: Sequence[Work]) -> list[Tensor]:
         """Compute one token of each row; return logits of those that sample, in pieces."""
         if self.workers is None or len(works) <= SLICE_ROWS:
@@ -101,6 +112,12 @@ class Runner:
                 alphas + [1] * missing,
             )
             tables = [np.pad(table, ((0, missing), (0, 0))) for table in tables]
+        return self._pass(ids, tables, lengths=lengths, alphas=alphas)[:count]
+
+    def _pass(
+        self, ids: list[int], tables: Sequence[Table], *, lengths: list[int], alphas: list[int]
+    ) -> Tensor:
+        """Compute one token a row; return logits (B, V)."""
         rows = PagedRows(
             self._store,
             tables,
@@ -113,7 +130,7 @@ class Runner:
         ids_B1 = torch.tensor(ids, device=self._model.device)[:, None]
         hidden_BTD = self._model.hidden(ids_B1, cache=rows)
         logits_BV: Tensor = self._model.lm_head(hidden_BTD[:, -1])
-        return logits_BV[:count]
+        return logits_BV
 
     def _prefill(self, works: Sequence[Work]) -> Tensor | None:
         """Compute pieces of prompts as one padded batch; return logits of those that sample."""

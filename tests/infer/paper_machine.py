@@ -81,8 +81,8 @@ class PaperMachine:
             held = [b for s in self.scheduler.running for b in s.tables[index] if b != SCRATCH]
             for block in range(1, pool.capacity):
                 assert pool.num_holders[block] == held.count(block)
-            groups = [pool.free, list(pool.remembered), list(set(held))]
-            assert sorted(sum(groups, [])) == list(range(1, pool.capacity))
+            everything = [*pool.free, *pool.remembered, *set(held)]
+            assert sorted(everything) == list(range(1, pool.capacity))
             assert pool.num_held == len(set(held))
         assert all(not s.tables and not s.num_computed for s in self.scheduler.waiting)
         assert sum(pool.num_bytes for pool in self.blocks.pools) <= self.blocks.limit_bytes

@@ -1,3 +1,4 @@
+import re
 import threading
 
 import pytest
@@ -81,7 +82,7 @@ def assert_as_if_alone(model, result, prompt, methods):
 )
 def test_every_reply_of_a_batch_is_the_sessions(model, methods, config):
     prompts = [ids_of(n, seed=n) for n in (1, 30, 5, 64, 17, 2, 33)]
-    prompts += [prompts[3][:40] + [1, 2], prompts[3]]
+    prompts += [[*prompts[3][:40], 1, 2], prompts[3]]
     results = engine(model, methods, **config).run([request(prompt) for prompt in prompts])
     for prompt, result in zip(prompts, results, strict=True):
         assert len(result.ids) == 12
@@ -320,6 +321,17 @@ def test_int8_keys_and_values_are_close_and_smaller(model, methods):
     assert sizes[0] / sizes[1] == (16 + 4) / (16 * 4)  # a byte an element and a scale a head
 
 
+def test_the_cost_of_deterministic_mode_is_printed_and_the_kind_of_memory_named(model, capsys):
+    one = engine(model, deterministic=True, max_num_seqs=5, kv_bytes=10**6)
+    line = capsys.readouterr().err
+    assert re.search(r"a step takes [\d.]+ ms at its 5 rows, one reply alone would take", line)
+    assert one.describe() == "KV float32, up to 1.0 MB, deterministic"
+    assert engine(model, kv_dtype="int8", kv_bytes=3 * 10**6).describe() == (
+        "KV int8 (torch's kernels), up to 3.0 MB"
+    )
+    assert "deterministic" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("methods", METHODS, ids=["plain", "long"])
 def test_deterministic_replies_do_not_depend_on_what_else_runs(dtype, methods):
@@ -336,7 +348,7 @@ def test_deterministic_replies_do_not_depend_on_what_else_runs(dtype, methods):
             kv_bytes=(500_000 if dtype == torch.float32 else 250_000) // (seed + 1),
         )  # fmt: skip
         place = (0, 3, 6)[seed]
-        requests = others[:place] + [request(prompt, **settings)] + others[place:]
+        requests = [*others[:place], request(prompt, **settings), *others[place:]]
         assert busy.run(requests)[place] == alone
     assert busy.stats().num_preemptions > 0
     twice = busy.run([request(prompt + alone.ids[:20], **settings)])[0]

@@ -179,4 +179,4 @@ def test_fixed_chunks_are_cut_at_the_same_places_and_replies_fed_token_by_token(
     machine.add(1, [1] * 11, new=14)
     machine.run()
     assert machine.scheduler.num_preemptions > 0
-    assert set(sum(machine.lengths, [])) == {8, 3, 1}
+    assert {n for lengths in machine.lengths for n in lengths} == {8, 3, 1}
