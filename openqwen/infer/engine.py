@@ -28,7 +28,7 @@ from openqwen.infer.blocks import Blocks
 from openqwen.infer.config import EngineConfig
 from openqwen.infer.paged_cache import PagedStore
 from openqwen.infer.request import Request, Result, Vocabulary
-from openqwen.infer.runner import SLICE_ROWS, Runner
+from openqwen.infer.runner import Runner, slice_rows
 from openqwen.infer.sampling import Sampler
 from openqwen.infer.scheduler import Scheduler, Work
 from openqwen.infer.sequence import Sequence as Reply
@@ -324,7 +324,7 @@ class Engine:
         small = count_parameters(self._model.config) < SMALL_PARAMETERS
         if (
             not small
-            or num_requests <= SLICE_ROWS
+            or num_requests <= slice_rows(self._model)
             or self._model.device.type != "cpu"
             or self.config.deterministic
             or self._runner.workers is not None

@@ -82,29 +82,31 @@ class PagedStore:
         self, layer: int, blocks_N: Tensor, offsets_N: Tensor, k_NKE: Tensor, v_NKE: Tensor
     ) -> None:
         """Store one token's keys and values at each of N places."""
-        stores = self.blocks(layer)
-        for store, scales, x_NKE in zip(stores, self._scales[layer], (k_NKE, v_NKE), strict=True):
-            if self.is_int8:
-                scale_NK1 = x_NKE.float().abs().amax(-1, keepdim=True).clamp_min(1e-12) / 127
-                store[blocks_N, :, offsets_N] = (x_NKE / scale_NK1).round().to(torch.int8)
-                scales[blocks_N, :, offsets_N] = scale_NK1
-            else:
-                store[blocks_N, :, offsets_N] = x_NKE
+        keys, values = self.blocks(layer)
+        if not self.is_int8:
+            keys[blocks_N, :, offsets_N] = k_NKE
+            values[blocks_N, :, offsets_N] = v_NKE
+            return
+        for store, scales, x_NKE in zip(
+            (keys, values), self._scales[layer], (k_NKE, v_NKE), strict=True
+        ):
+            scale_NK1 = x_NKE.float().abs().amax(-1, keepdim=True).clamp_min(1e-12) / 127
+            store[blocks_N, :, offsets_N] = (x_NKE / scale_NK1).round().to(torch.int8)
+            scales[blocks_N, :, offsets_N] = scale_NK1
 
     def read(self, layer: int, at_BKN: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values (B, K, N · block, E) of the blocks at these places.
 
         `at_BKN` is block · K + head.
         """
-        batch, heads, _ = at_BKN.shape
-        found = []
-        for store, scales in zip(self.blocks(layer), self._scales[layer], strict=True):
-            x_MSE = store.flatten(0, 1).index_select(0, at_BKN.flatten())
-            if self.is_int8:
-                scale_MS1 = scales.flatten(0, 1).index_select(0, at_BKN.flatten())
-                x_MSE = (x_MSE * scale_MS1).to(self._dtype)
-            found.append(x_MSE.view(batch, heads, -1, self._size))
-        return found[0], found[1]
+        shape, at_M = (*at_BKN.shape[:2], -1, self._size), at_BKN.flatten()
+        keys, values = (x.flatten(0, 1).index_select(0, at_M) for x in self.blocks(layer))
+        if self.is_int8:
+            of_keys, of_values = (
+                x.flatten(0, 1).index_select(0, at_M) for x in self._scales[layer]
+            )
+            keys, values = (keys * of_keys).to(self._dtype), (values * of_values).to(self._dtype)
+        return keys.view(shape), values.view(shape)
 
     def wipe(self, tables: Sequence[Sequence[int]]) -> None:
         """Zero a sequence's blocks and the scratch block: masked values must not be NaN."""

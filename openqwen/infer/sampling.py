@@ -98,7 +98,7 @@ class Sampler:
         if self._bias_V is not None:
             scores_BV = scores_BV + self._bias_V
         if all(draw.is_plain for draw in draws):
-            best_B = scores_BV.argmax(-1)
+            best_B = likeliest(scores_BV)
             broken_B = scores_BV.gather(1, best_B[:, None]).isnan()[:, 0]
             pairs = zip(best_B.tolist(), broken_B.tolist(), strict=True)
             return [Choice(None if broken else token) for token, broken in pairs]
@@ -107,7 +107,7 @@ class Sampler:
         for row, draw in enumerate(draws):
             if draw.is_biased:
                 draw.bias(scores_BV[row])
-        tokens = scores_BV.argmax(-1).tolist()
+        tokens = likeliest(scores_BV).tolist()
         drawn = [
             row for row, draw in enumerate(draws) if not draw.sampling.is_greedy and not broken[row]
         ]
@@ -135,6 +135,16 @@ def allowed_rows(vocab_size: int, tokenizer: Tokenizer | None) -> Tensor:
     allowed_V = torch.zeros(vocab_size, dtype=torch.bool)
     allowed_V[torch.tensor(named)] = True
     return allowed_V
+
+
+def likeliest(scores_BV: Tensor) -> Tensor:
+    """Return the place of each row's largest score, the lowest of equals; of a NaN if there is one.
+
+    On the CPU by numpy: torch's own takes 20 times as long in bfloat16, 2 ms for 8 rows of Qwen's.
+    """
+    if scores_BV.device.type != "cpu":
+        return scores_BV.argmax(-1)
+    return torch.from_numpy(scores_BV.float().numpy().argmax(-1))
 
 
 def draw_rows(

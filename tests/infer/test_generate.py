@@ -5,7 +5,6 @@ import torch
 from tiny_exports import byte_tokenizer, random_model
 
 from openqwen.core.errors import UserError
-from openqwen.infer import engine as engine_module
 from openqwen.infer import runner as runner_module
 from openqwen.infer.load import load
 
@@ -42,7 +41,6 @@ def test_more_prompts_than_run_at_once_keep_their_order(lm):
 
 def test_rows_split_over_workers_give_the_same(lm, monkeypatch):
     whole = lm.generate(PROMPTS, max_new_tokens=20)
-    monkeypatch.setattr(engine_module, "SLICE_ROWS", 2)
     monkeypatch.setattr(runner_module, "SLICE_ROWS", 2)
     threads = set()
     lm.model.norm.register_forward_hook(lambda *_: threads.add(threading.current_thread().name))
