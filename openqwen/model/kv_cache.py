@@ -53,7 +53,8 @@ class KVCache:
         self.lengths = [0] * len(prompt_lengths)
         self._heads, self._size = config.num_key_value_heads, config.head_dim
         self._layers: list[_Layer | None] = [None] * config.num_hidden_layers
-        self._rows: Tensor | None = None
+        # of one pass: layers that begin at one position with one window share their places
+        self._places: dict[tuple[int, int | None], tuple[Tensor, Tensor, Tensor]] = {}
 
     @property
     def num_bytes(self) -> int:
@@ -85,21 +86,20 @@ class KVCache:
     def slots(self, layer: int, like: Tensor, *, window: int | None) -> Slots:
         """Make room for one token a row and say where it goes: each row is one long block."""
         kept = self._with_room(layer, like, 1, window)
-        if self._rows is None or len(self._rows) != len(self.lengths):
-            self._rows = torch.arange(len(self.lengths), dtype=torch.int32)[:, None]
-        places = [length - kept.first for length in self.lengths]
-        lows = [0 if window is None else max(0, place + 1 - window) for place in places]
-        return Slots(
-            kept.keys,
-            kept.values,
-            self._rows,
-            torch.tensor(places, dtype=torch.int32),
-            torch.tensor(lows, dtype=torch.int32),
-        )
+        found = self._places.get((kept.first, window))
+        if found is None:
+            next_B = torch.tensor(self.lengths, dtype=torch.int32) - kept.first
+            low_B = torch.zeros_like(next_B)
+            if window is not None:
+                low_B = (next_B + 1 - window).clamp_min_(0)
+            rows_B1 = torch.arange(len(next_B), dtype=torch.int32)[:, None]
+            found = self._places[kept.first, window] = (rows_B1, next_B, low_B)
+        return Slots(kept.keys, kept.values, *found)
 
     def advance(self, counts: Sequence[int]) -> None:
         """Count `counts[b]` more tokens in row b; padding behind them is overwritten next."""
         self.lengths = [n + more for n, more in zip(self.lengths, counts, strict=True)]
+        self._places.clear()
         for layer in self._layers:
             if layer is not None and layer.window is not None:
                 low = max(0, min(self.lengths) + 1 - layer.window)  # the next token sees this one
@@ -110,6 +110,7 @@ class KVCache:
         """Keep only these rows, in this order, as finished sequences leave a batch."""
         self.alphas = [self.alphas[row] for row in rows]
         self.lengths = [self.lengths[row] for row in rows]
+        self._places.clear()
         for layer in self._layers:
             if layer is not None:
                 layer.keys, layer.values = layer.keys[list(rows)], layer.values[list(rows)]
