@@ -7,6 +7,10 @@ import torch
 from openqwen.core.errors import UserError
 from openqwen.infer.config import EngineConfig, Sampling
 from openqwen.infer.engine import Engine
+from openqwen.infer.fused import fuse
+from openqwen.infer.kernels.build import open_kernels
+from openqwen.infer.kernels.ops import kernels_are_open
+from openqwen.infer.quantise import quantise
 from openqwen.infer.request import Request, Vocabulary
 from openqwen.infer.session import Session
 from openqwen.model.config import ModelConfig
@@ -54,15 +58,26 @@ def engine(model, methods=METHODS[0], **config):
     )
 
 
-def assert_as_if_alone(model, result, prompt, methods):
+def fused_model(kind, dtype=torch.bfloat16):
+    """A model whose layers run in the C++ kernels, quantised where `kind` says so."""
+    if not kernels_are_open():
+        pytest.skip(f"no C++ kernels here: {open_kernels()[1]}")
+    model = opinionated_model(dtype=dtype)
+    if kind != "bfloat16":
+        quantise(model, kind)
+    assert fuse(model)
+    return model
+
+
+def assert_as_if_alone(model, result, prompt, methods, tolerance=1e-4):
     """Log-probabilities are those of a session, and so are the tokens where the margin is clear."""
     session = Session(model, prompt, methods)
     for place, token in enumerate(result.ids):
         expected = session.logits.log_softmax(-1)
         for i, logprob in [(token, result.logprobs[place]), *result.top_logprobs[place]]:
-            assert logprob == pytest.approx(float(expected[i]), abs=1e-4)
+            assert logprob == pytest.approx(float(expected[i]), abs=tolerance)
         best = expected.topk(2)
-        if best.values[0] - best.values[1] > 2e-4:
+        if best.values[0] - best.values[1] > 2 * tolerance:
             assert token == best.indices[0]
         session.step(token)
 
@@ -87,6 +102,22 @@ def test_every_reply_of_a_batch_is_the_sessions(model, methods, config):
     for prompt, result in zip(prompts, results, strict=True):
         assert len(result.ids) == 12
         assert_as_if_alone(model, result, prompt, methods)
+
+
+@pytest.mark.parametrize("methods", METHODS, ids=["plain", "long"])
+@pytest.mark.parametrize(
+    ("kind", "dtype", "tolerance"),
+    [("bfloat16", torch.bfloat16, 0.2), ("int8", torch.float32, 1e-3)],
+    ids=["bfloat16", "int8"],
+)
+def test_the_kernels_read_blocks_as_they_read_a_session(kind, dtype, tolerance, methods):
+    model = fused_model(kind, dtype)
+    prompts = [ids_of(n, seed=n) for n in (1, 30, 5, 64, 17, 2, 33)]
+    results = engine(model, methods, max_tokens_per_step=50).run(
+        [request(prompt) for prompt in prompts]
+    )
+    for prompt, result in zip(prompts, results, strict=True):
+        assert_as_if_alone(model, result, prompt, methods, tolerance)
 
 
 @pytest.mark.parametrize("methods", METHODS, ids=["plain", "long"])
@@ -332,11 +363,14 @@ def test_the_cost_of_deterministic_mode_is_printed_and_the_kind_of_memory_named(
     assert "deterministic" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "fused bfloat16", "fused int4"])
 @pytest.mark.parametrize("methods", METHODS, ids=["plain", "long"])
-def test_deterministic_replies_do_not_depend_on_what_else_runs(dtype, methods):
+def test_deterministic_replies_do_not_depend_on_what_else_runs(kind, methods):
     """Bits, not closeness: log-probabilities are compared exactly."""
-    model = opinionated_model(dtype=dtype)
+    is_wide = kind == "float32"
+    dtype = torch.float32 if is_wide else torch.bfloat16
+    is_fused = kind.startswith("fused")
+    model = fused_model(kind.split()[1]) if is_fused else opinionated_model(dtype=dtype)
     prompt, settings = ids_of(90, seed=1), {"new": 40, "temperature": 1.0, "seed": 3}
     alone = engine(model, methods, deterministic=True, max_num_seqs=6).run(
         [request(prompt, **settings)]
@@ -345,7 +379,7 @@ def test_deterministic_replies_do_not_depend_on_what_else_runs(dtype, methods):
         others = [request(ids_of(5 + 30 * i, seed=seed + i), new=25) for i in range(7)]
         busy = engine(
             model, methods, deterministic=True, max_num_seqs=6, max_tokens_per_step=100,
-            kv_bytes=(500_000 if dtype == torch.float32 else 250_000) // (seed + 1),
+            kv_bytes=(500_000 if is_wide else 250_000) // (seed + 1),
         )  # fmt: skip
         place = (0, 3, 6)[seed]
         requests = [*others[:place], request(prompt, **settings), *others[place:]]
