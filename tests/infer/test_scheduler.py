@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paper_machine import BLOCK, PaperMachine
 
+from openqwen.infer import blocks as blocks_module
+
 WINDOWS = st.sampled_from([(None,), (6,), (None, 3, 9), (1, 4, 5, 30)])
 ROOMY = {"max_num_seqs": 8, "max_tokens": 64}
 
@@ -147,6 +149,15 @@ def test_remembered_blocks_go_when_memory_is_needed_the_oldest_first():
     shared = [sequence.num_shared for sequence in machine.finished]
     assert shared[3] == 16
     assert shared[4] < 16
+
+
+def test_memory_grows_with_what_runs_and_not_with_what_has_run(monkeypatch):
+    monkeypatch.setattr(blocks_module, "GROWTH_BYTES", 1)
+    machine = PaperMachine(**ROOMY)
+    for number in range(60):
+        machine.add(number, [int(digit) for digit in f"{number:020b}"])
+        machine.run()
+    assert machine.blocks.pools[0].capacity <= 2 * 5 + 5
 
 
 def test_what_never_fits_is_refused_and_what_grows_too_long_ends():
