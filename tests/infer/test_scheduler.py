@@ -158,6 +158,13 @@ def test_memory_grows_with_what_runs_and_not_with_what_has_run(monkeypatch):
         machine.add(number, [int(digit) for digit in f"{number:020b}"])
         machine.run()
     assert machine.blocks.pools[0].capacity <= 2 * 5 + 5
+    machine.add(60, [0, 1, 1] * 6)
+    machine.run()
+    machine.add(61, [1] * 90)  # more than all: memory grows before everything is forgotten
+    machine.run()
+    machine.add(62, [0, 1, 1] * 6)
+    machine.run()
+    assert machine.finished[-1].num_shared >= 4
 
 
 def test_what_never_fits_is_refused_and_what_grows_too_long_ends():
