@@ -15,10 +15,12 @@ from torch.nn import functional
 
 from openqwen.infer.kernels import ops
 from openqwen.infer.quantise import QuantisedLinear, plain_projection
-from openqwen.model.attention import Placement, SequenceCache, Slots, attend
+from openqwen.model.attention import Placement, SequenceCache, Slots
 from openqwen.model.backbone import DecoderLayer, LayerStack
 from openqwen.model.decoder import Decoder
 from openqwen.model.layers import Dropout, RMSNorm
+
+KEPT_MATRIX = "kernel_matrix"  # where a layer keeps what the kernels know of it
 
 
 def fuse(model: Decoder) -> bool:
@@ -71,10 +73,11 @@ class FusedLayer(nn.Module):
     def parts(self) -> ops.LayerParts | None:
         """Return the layer as the kernels take it; None where a matrix is not theirs."""
         projections = self.attention.qkv, self.attention.out, self.mlp.gate_up, self.mlp.down
-        matrices = [matrix_of(layer) for layer in projections]
-        if None in matrices:
+        matrices = [matrix for layer in projections if (matrix := matrix_of(layer)) is not None]
+        if len(matrices) < len(projections):
             return None
-        return ops.LayerParts(*cast(list[ops.Matrix], matrices), self.attention_norm, self.mlp_norm)
+        qkv, out, gate_up, down = matrices
+        return ops.LayerParts(qkv, out, gate_up, down, self.attention_norm, self.mlp_norm)
 
     def _mix(
         self,
@@ -97,7 +100,7 @@ class FusedLayer(nn.Module):
         v_BKTE = qkv_BTN.view(batch, length, heads + 2 * kv_heads, -1)[:, :, heads + kv_heads :]
         v_BKTE = v_BKTE.transpose(1, 2)
         if cache is not None:
-            y_BHTE = cache.attend(layer, q_BHTE, k_BKTE, v_BKTE, window=window)
+            y_BHTE = cache.attend(layer, q_BHTE, k_BKTE, v_BKTE, window=window, by=ops.attend)
         elif placement.seen_B1TS is not None:
             y_BHTE = functional.scaled_dot_product_attention(
                 q_BHTE,
@@ -107,7 +110,7 @@ class FusedLayer(nn.Module):
                 enable_gqa=heads != kv_heads,
             )
         else:
-            y_BHTE = attend(q_BHTE, k_BKTE, v_BKTE, starts=placement.starts, window=window)
+            y_BHTE = ops.attend(q_BHTE, k_BKTE, v_BKTE, starts=placement.starts, window=window)
         return y_BHTE.transpose(1, 2).reshape(batch, length, -1)
 
 
@@ -186,14 +189,15 @@ def project(
 
 
 def matrix_of(layer: nn.Module) -> ops.Matrix | None:
-    """Return a layer's matrix as the kernels take it, described once; None where it is not theirs."""
+    """Return a layer's matrix as the kernels take it, described once; None for other types."""
     if isinstance(layer, QuantisedLinear):
         return layer.matrix
     weight = cast(Tensor, layer.weight)
     if weight.dtype != torch.bfloat16 or not weight.is_contiguous():
         return None
-    known: ops.Matrix | None = getattr(layer, "kernel_matrix", None)
+    known: ops.Matrix | None = getattr(layer, KEPT_MATRIX, None)
     if known is None:
         bias = None if getattr(layer, "bias", None) is None else ops.as_float32(layer, "bias")
-        known = layer.kernel_matrix = ops.Matrix(weight.detach(), bias)
+        known = ops.Matrix(weight.detach(), bias)
+        setattr(layer, KEPT_MATRIX, known)
     return known

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from openqwen.infer.blocks import SCRATCH, Group
-from openqwen.model.attention import Slots, attend
+from openqwen.model.attention import Attend, Slots, attend
 from openqwen.model.config import ModelConfig
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 
@@ -175,7 +175,14 @@ class PagedRows:
         self._slots: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def attend(
-        self, layer: int, q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, *, window: int | None
+        self,
+        layer: int,
+        q_BHTE: Tensor,
+        k_BKTE: Tensor,
+        v_BKTE: Tensor,
+        *,
+        window: int | None,
+        by: Attend | None = None,
     ) -> Tensor:
         """Store rotated keys and values behind each row's own; return what the queries gather."""
         group, width = self._store.group_of[layer], q_BHTE.shape[2]
@@ -185,10 +192,10 @@ class PagedRows:
         k_NKE, v_NKE = (x.transpose(1, 2).flatten(0, 1) for x in (k_BKTE, v_BKTE))
         self._store.write(layer, reach.blocks_N, reach.offsets_N, k_NKE, v_NKE)
         if max(self.lengths) == 0:
-            return attend(q_BHTE, k_BKTE, v_BKTE, starts=[0], window=window)
+            return (by or attend)(q_BHTE, k_BKTE, v_BKTE, starts=[0], window=window)
         if self._row_by_row:
             rows = [
-                self._attend_alone(layer, row, q_BHTE[row : row + 1], reach, window)
+                self._attend_alone(layer, row, q_BHTE[row : row + 1], reach, window, by or attend)
                 for row in range(len(self.lengths))
             ]
             return torch.cat(rows)
@@ -203,7 +210,7 @@ class PagedRows:
             )
         end = max(reach.starts) + width
         starts = reach.starts[:1] if len(set(reach.starts)) == 1 else reach.starts
-        return attend(
+        return (by or attend)(
             q_BHTE, keys_BKSE[:, :, :end], values_BKSE[:, :, :end], starts=starts, window=window
         )
 
@@ -226,13 +233,13 @@ class PagedRows:
         self.lengths = [n + more for n, more in zip(self.lengths, self._counts, strict=True)]
 
     def _attend_alone(
-        self, layer: int, row: int, q_1HTE: Tensor, reach: _Reach, window: int | None
+        self, layer: int, row: int, q_1HTE: Tensor, reach: _Reach, window: int | None, by: Attend
     ) -> Tensor:
         size, start, width = self._store.block_tokens, reach.starts[row], q_1HTE.shape[2]
         num_blocks = -(-(start + width) // size)
         keys, values = self._store.read(layer, reach.at_BKN[row : row + 1, :, :num_blocks])
         end = start + width
-        return attend(q_1HTE, keys[:, :, :end], values[:, :, :end], starts=[start], window=window)
+        return by(q_1HTE, keys[:, :, :end], values[:, :, :end], starts=[start], window=window)
 
     def _look(self, group: int, width: int) -> _Reach:
         """Work out where a group's tokens go and which blocks its queries see."""

@@ -38,6 +38,22 @@ class Slots:
     low_B: Tensor
 
 
+class Attend(Protocol):
+    """What `attend` is: the plain function below, or a faster one that gives the same."""
+
+    def __call__(
+        self,
+        q_BHTE: Tensor,
+        k_BKSE: Tensor,
+        v_BKSE: Tensor,
+        *,
+        starts: Sequence[int],
+        window: int | None,
+    ) -> Tensor:
+        """Attend causally."""
+        ...
+
+
 class SequenceCache(Protocol):
     """What a forward pass needs of the sequences it continues; `KVCache` is the plain one.
 
@@ -52,12 +68,20 @@ class SequenceCache(Protocol):
     lengths: list[int]
 
     def attend(
-        self, layer: int, q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, *, window: int | None
+        self,
+        layer: int,
+        q_BHTE: Tensor,
+        k_BKTE: Tensor,
+        v_BKTE: Tensor,
+        *,
+        window: int | None,
+        by: "Attend | None" = None,
     ) -> Tensor:
         """Store rotated keys and values behind each row's own; return what the queries gather.
 
         Row b's first query stands at position lengths[b]; the result is (B, H, T, E). The lengths
-        move on only with `advance`, once a forward pass has been through every layer.
+        move on only with `advance`, once a forward pass has been through every layer. `by` is a
+        faster way to do what `attend` does, where there is one.
         """
         ...
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from openqwen.model.attention import Slots, attend
+from openqwen.model.attention import Attend, Slots, attend
 from openqwen.model.config import ModelConfig
 from openqwen.model.long_context import NO_EXTENSION, LongContext
 
@@ -63,7 +63,14 @@ class KVCache:
         return sum(t.numel() * t.element_size() for t in stores)
 
     def attend(
-        self, layer: int, q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, *, window: int | None
+        self,
+        layer: int,
+        q_BHTE: Tensor,
+        k_BKTE: Tensor,
+        v_BKTE: Tensor,
+        *,
+        window: int | None,
+        by: Attend | None = None,
     ) -> Tensor:
         """Store rotated keys and values behind each row's own; return what the queries gather."""
         num_new = k_BKTE.shape[2]
@@ -81,7 +88,7 @@ class KVCache:
         longest = max(starts) + num_new
         keys_BKSE, values_BKSE = kept.keys[:, :, :longest], kept.values[:, :, :longest]
         same = starts[:1] if len(set(starts)) == 1 else starts
-        return attend(q_BHTE, keys_BKSE, values_BKSE, starts=same, window=window)
+        return (by or attend)(q_BHTE, keys_BKSE, values_BKSE, starts=same, window=window)
 
     def slots(self, layer: int, like: Tensor, *, window: int | None) -> Slots:
         """Make room for one token a row and say where it goes: each row is one long block."""

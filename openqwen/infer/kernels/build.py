@@ -25,7 +25,7 @@ from openqwen.core.runtime import (
     programs_beside_python,
 )
 
-SOURCES = ("linear.cpp", "bf16.cpp", "attention.cpp", "step.cpp")
+SOURCES = ("linear.cpp", "bf16.cpp", "attention.cpp", "flash.cpp", "step.cpp")
 HEADERS = ("vectors.h", "input.h", "layers.h")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-w")  # gcc 12 warns of its own header's intrinsics
 NEEDED = ("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16")

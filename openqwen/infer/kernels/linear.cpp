@@ -17,7 +17,7 @@
 
 namespace {
 
-constexpr int PANEL = 32;
+constexpr int PANEL = 32, CACHED_BYTES = 1 << 19;
 #define UNROLL _Pragma("GCC unroll 16")
 
 // a tile has at most this many rows, so that its accumulators fit into the registers
@@ -132,13 +132,12 @@ void tile(const Job& job, int panel, int row) {
   }
 }
 
-// every row against `P` panels from `panel` on: twelve rows a tile for one panel, six for two
+// rows [row, end) against `P` panels from `panel` on: twelve rows a tile for one panel, six for two
 template <int P, int BITS, typename T>
-void all_rows(const Job& job, int panel) {
+void all_rows(const Job& job, int panel, int row, int end) {
   constexpr int MOST = 12 / P;
-  int row = 0;
-  for (; row + MOST <= job.m; row += MOST) tile<MOST, P, BITS, T>(job, panel, row);
-  switch (job.m - row) {
+  for (; row + MOST <= end; row += MOST) tile<MOST, P, BITS, T>(job, panel, row);
+  switch (end - row) {
     case 11: return tile<P == 1 ? 11 : 1, P, BITS, T>(job, panel, row);
     case 10: return tile<P == 1 ? 10 : 1, P, BITS, T>(job, panel, row);
     case 9: return tile<P == 1 ? 9 : 1, P, BITS, T>(job, panel, row);
@@ -154,13 +153,19 @@ void all_rows(const Job& job, int panel) {
   }
 }
 
+// few enough rows at a time that their activations stay in the second cache while panels go by
 template <int BITS, typename T>
 void some_panels(const Job& job, int begin, int end) {
   int panel = begin;
   if (job.m <= 6) {
-    for (; panel + 2 <= end; panel += 2) all_rows<2, BITS, T>(job, panel);
+    for (; panel + 2 <= end; panel += 2) all_rows<2, BITS, T>(job, panel, 0, job.m);
   }
-  for (; panel < end; panel++) all_rows<1, BITS, T>(job, panel);
+  const int step = job.m <= 6 ? 6 : std::max(1, CACHED_BYTES / job.k / 12) * 12;
+  for (int row = 0; row < job.m; row += step) {
+    for (int p = panel; p < end; p++) {
+      all_rows<1, BITS, T>(job, p, row, std::min(row + step, job.m));
+    }
+  }
 }
 
 // thread `index` of `team` fills its share of tiles x groups

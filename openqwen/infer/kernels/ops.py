@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from openqwen.infer.kernels.build import open_kernels
 from openqwen.model.attention import Slots
+from openqwen.model.attention import attend as plain_attend
 from openqwen.model.layers import RMSNorm
 
 PLAIN, RMS_NORM, SWIGLU = 0, 1, 2
@@ -147,6 +148,29 @@ def decode(
     return y
 
 
+def attend(
+    q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, *, starts: Sequence[int], window: int | None
+) -> Tensor:
+    """Attend causally as `model.attention.attend` does, by the kernel where tensors are bf16.
+
+    Same arguments; probabilities are rounded to bf16 before they meet the values, as torch does.
+    """
+    batch, heads, length, size = q_BHTE.shape
+    rows_end_inside = max(starts) + length <= k_BKSE.shape[2]
+    if q_BHTE.dtype != torch.bfloat16 or not rows_end_inside or size not in HEAD_SIZES:
+        return plain_attend(q_BHTE, k_BKSE, v_BKSE, starts=starts, window=window)
+    k_BKSE, v_BKSE = (x if x.stride(-1) == 1 else x.contiguous() for x in (k_BKSE, v_BKSE))
+    strides = (ctypes.c_int64 * 6)(*k_BKSE.stride()[:3], *v_BKSE.stride()[:3])
+    begins = (ctypes.c_int32 * batch)(*(list(starts) * batch if len(starts) == 1 else starts))
+    y_BTHE = q_BHTE.new_empty(batch, length, heads, size)
+    _library().openqwen_attend(
+        _at(q_BHTE.contiguous()), k_BKSE.data_ptr(), v_BKSE.data_ptr(),
+        ctypes.addressof(strides), heads, k_BKSE.shape[1], size, batch, length,
+        ctypes.addressof(begins), window or 0, _at(y_BTHE), torch.get_num_threads(),
+    )  # fmt: skip
+    return y_BTHE.transpose(1, 2)
+
+
 @dataclass(frozen=True)
 class LayerParts:
     """One layer as the kernels take it: its four matrices and two norms of equal epsilon."""
@@ -245,6 +269,7 @@ _ARGUMENTS: dict[str, str] = {  # p pointer, i int, f float
     "openqwen_linear": "piipfipppi",
     "openqwen_rotate": "piiiippipiiippi",
     "openqwen_decode": "piiiippipiippi",
+    "openqwen_attend": "ppppiiiiipipi",
     "openqwen_layers": "piippiiifppipiippi",
 }
 _declared = False
