@@ -239,8 +239,9 @@ def _write_gguf_file(model: _Source, out: Path, kind: Kind | None) -> str:
 
 def _say_what_becomes_of_quantised(weights: Regrouped) -> None:
     if has_quantised(weights):
-        dtype = str(main_type(weights)).removeprefix("torch.")
-        say(f"quantised weights are written out as {dtype}, rounded once (--type f32: exact)")
+        dtype = main_type(weights)
+        rounded = "" if dtype == torch.float32 else ", rounded once (--type f32: exact)"
+        say(f"quantised weights are written out as {str(dtype).removeprefix('torch.')}{rounded}")
 
 
 def _hand_on_papers(model: _Source, out: Path, *, card: bool) -> None:
