@@ -68,7 +68,7 @@ class EngineConfig(Config):
 
     max_num_seqs: int = setting(32, "sequences that run at the same time", ge=1)
     max_tokens_per_step: int = setting(
-        2048, "tokens a step computes: one of each reply, the rest from prompts", ge=1
+        512, "tokens a step computes: one of each reply, the rest from prompts", ge=1
     )
     block_tokens: int = setting(32, "tokens a block of KV memory", ge=1)
     kv_bytes: int | None = setting(

@@ -15,6 +15,10 @@ from openqwen.model.decoder import Decoder
 from openqwen.model.kv_cache import KVCache
 from openqwen.model.long_context import LongContext
 
+# tokens of a prompt at a time: what stands between layers stays in reused memory (2,048 at once
+# were a seventh slower), and a long prompt needs no more of it than a short one
+PREFILL_CHUNK = 512
+
 
 class Session:
     """A sequence in progress.
@@ -68,8 +72,9 @@ class Session:
     @torch.no_grad()
     def _feed(self, ids: list[int]) -> Tensor:
         check_ids(ids, self._model.config.vocab_size)
-        ids_BT = torch.tensor([ids], device=self._model.device)
-        hidden_BTD = self._model.hidden(ids_BT, cache=self._cache)
+        for begin in range(0, len(ids), PREFILL_CHUNK):
+            chunk_BT = torch.tensor([ids[begin : begin + PREFILL_CHUNK]], device=self._model.device)
+            hidden_BTD = self._model.hidden(chunk_BT, cache=self._cache)
         self.ids += ids
         logits_V: Tensor = self._model.lm_head(hidden_BTD[0, -1])
         return logits_V.to(torch.float32)

@@ -22,7 +22,7 @@ class ModelConfig(Config):
 
     vocab_size: int = setting(..., "rows of the embedding, unused ones included", ge=1)
     hidden_size: int = setting(..., "width of the residual stream", ge=1)
-    num_hidden_layers: int = setting(..., "decoder layers", ge=1)
+    num_hidden_layers: int = setting(..., "decoder layers", ge=1, le=10_000)
     num_attention_heads: int = setting(..., "query heads", ge=1)
     num_key_value_heads: int = setting(
         ..., "key and value heads; fewer than query heads in grouped-query attention", ge=1
