@@ -35,6 +35,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "float32", "bfloat16", "float16"),
         help="compute type (auto: bfloat16 where the hardware multiplies it)",
     )
+    parser.add_argument(
+        "--quantize",
+        choices=("int8", "int4"),
+        help="weights of 8 or 4 bits: faster, nearly the same (docs/performance.md)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (auto)")
 
 
@@ -105,6 +110,7 @@ def load_model(args: argparse.Namespace) -> "LanguageModel":
         device=args.device,
         context=args.context,
         recompute=args.recompute,
+        quantize=args.quantize,
     )
     line = f"{args.model}: {lm.describe()}"
     names = set(EngineConfig.model_fields) & set(vars(args))

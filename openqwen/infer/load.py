@@ -6,7 +6,8 @@
     lm.generate(["Once upon a time"], max_new_tokens=40)[0].text
     for text in lm.stream([{"role": "user", "content": "Hi"}], temperature=0.8): ...
 
-Reads export directories, Qwen2, Llama and Qwen-1 directories; a directory without a tokenizer too.
+Reads export directories, Qwen2, Llama and Qwen-1 directories (GPTQ and .bin weights, too), GGUF
+files and hub ids; a model without a tokenizer too.
 """
 
 from collections.abc import Generator, Sequence
@@ -21,6 +22,7 @@ from openqwen.core.config import parse_config, to_plain
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.infer.config import EngineConfig, Sampling
+from openqwen.infer.converted import load_quantised
 from openqwen.infer.engine import Engine
 from openqwen.infer.fused import FusedLayer, fuse
 from openqwen.infer.hub import find_model
@@ -274,7 +276,8 @@ def load(
             and windows. None follows the file's own flags.
         long_context: picks the methods one by one instead.
         recompute: feed a sequence again whole where it grows past a step of dynamic NTK.
-        quantize: "int8" or "int4" for weights of that many bits (`infer.quantise`).
+        quantize: "int8" or "int4" for weights of that many bits (`infer.quantise`); rounded once
+            and kept in the cache.
 
     Raises:
         UserError: one line if the directory is no model, is unfinished, or its files are wrong.
@@ -289,9 +292,12 @@ def load(
     tokenizer = _load_tokenizer(directory) or _load_tokenizer(checkpoint.directory)
     if quantize is not None and quantize not in KINDS:
         raise UserError(f"quantize is one of {', '.join(KINDS)}, got {quantize!r}")
-    model = (adapter or checkpoint).load_model(dtype=kind, device=where)
-    if quantize is not None:
-        apply_quantisation(model, quantize)
+    if quantize is not None and adapter is None and where.type == "cpu":
+        model = load_quantised(checkpoint, quantize, dtype=kind)
+    else:
+        model = (adapter or checkpoint).load_model(dtype=kind, device=where)
+        if quantize is not None:
+            apply_quantisation(model, quantize)
     fuse(model)
     return LanguageModel(
         model,
