@@ -174,6 +174,13 @@ class GGUFFile:
         self.path, self.version, self.values, self.tensors = path, version, values, tensors
         self._mapped = mapped
 
+    def scalar(self, key: str, default: Any = None) -> Any:
+        """Return a value that is no list; UserError where the file has a list."""
+        value = self.values.get(key, default)
+        if isinstance(value, list | np.ndarray):
+            raise UserError(f"{self.path}: {key} must be one value, not a list")
+        return value
+
     def data(self, name: str) -> memoryview:
         """Return a tensor's bytes in the map; writing to them never reaches the file."""
         info = self.tensors[name]

@@ -39,6 +39,7 @@ from openqwen.model.formats.checkpoint import Checkpoint
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.long_context import NO_EXTENSION, LongContext, plan_long_context
 from openqwen.tokenizer.chatml import render
+from openqwen.tokenizer.control import IM_END
 from openqwen.tokenizer.files import has_vocabulary
 from openqwen.tokenizer.tokenizer import Tokenizer
 
@@ -54,7 +55,7 @@ class LanguageModel:
         tokenizer: or None where the directory has none.
         long_context: the methods in force beyond the training length.
         context: tokens it is set up for; nothing refuses more.
-        stop_ids: ids that end a reply: the file's own and ChatML's.
+        stop_ids: ids that end a reply: the file's own, with ChatML's unless it lists `<|im_end|>`.
         engine_config: how `generate` and `stream` run where a call does not say otherwise.
     """
 
@@ -89,7 +90,7 @@ class LanguageModel:
         self.model, self.tokenizer = model, tokenizer
         self.long_context = long_context
         self.context = context or config.train_length
-        self.stop_ids = tuple(sorted({*stop_ids, *(tokenizer.stop_ids if tokenizer else ())}))
+        self.stop_ids = _all_stop_ids(stop_ids, tokenizer)
         self.engine_config = EngineConfig()
         self._engine: Engine | None = None
         self._vocabulary = Vocabulary(
@@ -306,6 +307,13 @@ def load(
         context=context or checkpoint.context,
         stop_ids=checkpoint.stop_ids,
     )
+
+
+def _all_stop_ids(stop_ids: Sequence[int], tokenizer: Tokenizer | None) -> tuple[int, ...]:
+    """Return the file's ids; ChatML's besides where the file does not know of chatting."""
+    if tokenizer is None or tokenizer.control_tokens.get(IM_END) in stop_ids:
+        return tuple(sorted(set(stop_ids)))
+    return tuple(sorted({*stop_ids, *tokenizer.stop_ids}))
 
 
 def _choose_methods(

@@ -16,6 +16,7 @@ from openqwen.core.gguf import GGUFFile, TokenType, open_gguf
 from openqwen.core.log import warn
 from openqwen.tokenizer.control import IM_END, IM_START
 from openqwen.tokenizer.huggingface import GPT2_PATTERN, byte_letters, check_merges
+from openqwen.tokenizer.text import without_surrogates
 from openqwen.tokenizer.vocabulary import QWEN_PATTERN, Vocabulary
 
 BYTE_LEVEL = "gpt2"  # the name of the kind, not of that model
@@ -41,13 +42,13 @@ def has_readable_vocabulary(path: Path) -> bool:
     Raises:
         UserError: if it is no GGUF file.
     """
-    kind = open_gguf(path).values.get("tokenizer.ggml.model")
+    kind = open_gguf(path).scalar("tokenizer.ggml.model")
     if kind not in (None, BYTE_LEVEL, "no_vocab", "none"):
         warn(
             f"{path}: its vocabulary is of kind {kind!r}; byte-level BPE is read, so this model "
             "takes token ids, not text"
         )
-    return kind == BYTE_LEVEL
+    return bool(kind == BYTE_LEVEL)
 
 
 def vocabulary_from_gguf(path: Path) -> Vocabulary:
@@ -58,7 +59,7 @@ def vocabulary_from_gguf(path: Path) -> Vocabulary:
             tokens, kinds and merges don't fit each other.
     """
     file = open_gguf(path)
-    if (kind := file.values.get("tokenizer.ggml.model")) != BYTE_LEVEL:
+    if (kind := file.scalar("tokenizer.ggml.model")) != BYTE_LEVEL:
         raise UserError(f"{path}: its vocabulary is of kind {kind!r}; byte-level BPE is read")
     pre = _pattern_name(file)
     tokens = _strings(file, "tokens")
@@ -71,14 +72,16 @@ def vocabulary_from_gguf(path: Path) -> Vocabulary:
     controls = {t: i for i, t in compress(enumerate(tokens), is_control)}
     if len(normal) + len(controls) < int((kinds != TokenType.UNUSED).sum()):
         raise UserError(f"{path}: tokenizer.ggml.tokens holds a token twice")
+    if broken := next((t for t in controls if without_surrogates(t) != t), None):
+        raise UserError(f"{path}: control token {controls[broken]} ({broken!r}) is not UTF-8")
     check_merges(normal, merges, controls, whole=PATTERNS[pre] == WHOLE_TOKENS, path=path)
     _say_other_template(file)
-    nfc = file.values.get(NFC_KEY, pre == "qwen2")
+    nfc = file.scalar(NFC_KEY, pre == "qwen2")
     return Vocabulary(_ranks(normal, path), controls, PATTERNS[pre], nfc=bool(nfc))
 
 
 def _pattern_name(file: GGUFFile) -> str:
-    pre = file.values.get("tokenizer.ggml.pre")
+    pre = file.scalar("tokenizer.ggml.pre")
     if pre in (None, "default") and str(file.values.get("general.architecture")) in QWEN_FAMILY:
         return "qwen2"  # files of before April 2024 have no name; all these models share one
     if pre not in PATTERNS:

@@ -205,6 +205,12 @@ REFUSED = {
     "many layers": ({"qwen2.block_count": 1 << 31}, {}, "block_count = 2,147,483,648 has no"),
     "width": ({"qwen2.feed_forward_length": 160}, {}, "feed_forward_length = 160, but its"),
     "parts": ({"split.count": 3}, {}, "is one of 3 parts"),
+    "list of parts": ({"split.count": [1, 2]}, {}, "split.count must be one value, not a list"),
+    "list of ends": (
+        {"tokenizer.ggml.eos_token_id": [1, 2]},
+        {},
+        "eos_token_id must be one value, not a list",
+    ),
     "missing": ({}, {"blk.2.ffn_up.weight": None}, r"tensor blk\.2\.ffn_up\.weight is missing"),
     "no embedding": ({}, {"token_embd.weight": None}, r"tensor token_embd\.weight is missing"),
     "unknown": ({}, {"blk.3.extra": np.ones(2)}, r"unknown tensor blk\.3\.extra"),

@@ -113,3 +113,9 @@ def test_loading_takes_no_more_anonymous_memory_than_115_percent_of_the_weights(
     cost = json.loads(done.stdout)
     assert cost["after"] >= 0.95 * cost["weights"]  # it did fill them
     assert cost["peak"] <= 1.15 * cost["weights"]
+
+
+def test_a_loaded_model_ends_replies_where_its_file_says(path):
+    import openqwen
+
+    assert openqwen.load(path, dtype="bfloat16").stop_ids == (151_643, 151_645)

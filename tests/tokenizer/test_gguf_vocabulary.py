@@ -116,9 +116,18 @@ def test_a_chat_template_that_is_not_chatml_is_said_in_one_line(vocabulary_file,
     assert said.count("\n") == 1
 
 
+def test_a_control_token_that_is_no_text_is_refused(vocabulary_file):
+    path = vocabulary_file()
+    path.write_bytes(path.read_bytes().replace(b"<tool_call>", b"<tool_cal\xff>"))
+    with pytest.raises(UserError, match="control token 267 .* is not UTF-8"):
+        Tokenizer.from_file(path)
+
+
 TOKENS = fields()["tokenizer.ggml.tokens"]
 MISTAKES = {
     "pattern": ({"pre": "tekken"}, "pre = 'tekken' is not known; qwen2, llama-bpe"),
+    "list of patterns": ({"pre": ["qwen2"]}, "pre must be one value, not a list"),
+    "list of kinds": ({"model": [1, 2]}, "model must be one value, not a list"),
     "no tokens": ({"tokens": None}, r"tokenizer\.ggml\.tokens is missing"),
     "no merges": ({"merges": None}, r"tokenizer\.ggml\.merges is missing"),
     "kinds": ({"token_type": [1, 2, 3]}, "token_type has not one kind for each token"),

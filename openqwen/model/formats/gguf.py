@@ -65,12 +65,12 @@ def read_gguf(path: Path) -> Checkpoint:
             not implemented.
     """
     file = open_gguf(path)
-    kind = file.values.get("general.architecture")
+    kind = file.scalar("general.architecture")
     if kind not in ARCHITECTURES:
         raise UserError(
             f"{path}: architecture {kind!r} is not read; {', '.join(ARCHITECTURES)} are"
         )
-    if file.values.get("split.count", 1) not in (0, 1):
+    if file.scalar("split.count", 1) not in (0, 1):
         raise UserError(
             f"{path} is one of {file.values['split.count']} parts; join them (llama-gguf-split)"
         )
@@ -195,7 +195,7 @@ def _read_shape(file: GGUFFile, kind: str) -> dict[str, Any]:
 
 def _read_stop_ids(file: GGUFFile, num_rows: int) -> tuple[int, ...]:
     """Return the ids that end a reply: those the file names, and control tokens known to."""
-    found = {file.values.get(f"tokenizer.ggml.{key}") for key in END_KEYS}
+    found = {file.scalar(f"tokenizer.ggml.{key}") for key in END_KEYS}
     tokens = file.values.get("tokenizer.ggml.tokens")
     kinds = file.values.get("tokenizer.ggml.token_type")
     if isinstance(tokens, list) and isinstance(kinds, np.ndarray) and len(tokens) == len(kinds):
