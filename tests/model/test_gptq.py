@@ -1,11 +1,14 @@
 """GPTQ directories, packed here word by word from the published layout."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_models import random_ids, roughen, small_config
+from small_models import QWEN1_CONFIG, random_ids, roughen, small_config
 
 from openqwen.core.errors import UserError
 from openqwen.model.decoder import new_decoder
@@ -223,3 +226,45 @@ def test_settings_without_packed_tensors_are_a_mistake(qwen1_directory):
     (path / "quantize_config.json").write_text(json.dumps({"bits": 4, "group_size": 16}))
     with pytest.raises(UserError, match="say GPTQ, but no tensor is packed"):
         read_checkpoint(path).load_model()
+
+
+def random_words(rows, columns):
+    return torch.randint(-(1 << 31), 1 << 31, (rows, columns)).to(torch.int32)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_unpacking_takes_no_more_anonymous_memory_than_115_percent_of_the_weights(tmp_path):
+    hidden, ffn, layers, rows, size = 1024, 2816, 12, 32_000, 128
+    shape = {"hidden_size": hidden, "intermediate_size": 2 * ffn, "num_hidden_layers": layers}
+    shape |= {"num_attention_heads": 8, "kv_channels": 128, "vocab_size": rows}
+    settings = {"bits": 4, "group_size": size, "quant_method": "gptq"}
+    (tmp_path / "config.json").write_text(
+        json.dumps(QWEN1_CONFIG | shape | {"quantization_config": settings})
+    )
+    tensors = {
+        "transformer.wte.weight": torch.randn(rows, hidden).half(),
+        "lm_head.weight": torch.randn(rows, hidden).half(),
+        "transformer.ln_f.weight": torch.ones(hidden).half(),
+    }
+    matrices = {"attn.c_attn": (3 * hidden, hidden), "attn.c_proj": (hidden, hidden)}
+    matrices |= {"mlp.w1": (ffn, hidden), "mlp.w2": (ffn, hidden), "mlp.c_proj": (hidden, ffn)}
+    for layer in range(layers):
+        name = f"transformer.h.{layer}"
+        tensors |= {f"{name}.ln_{i}.weight": torch.ones(hidden).half() for i in (1, 2)}
+        for module, (out, columns) in matrices.items():
+            tensors[f"{name}.{module}.qweight"] = random_words(columns // 8, out)
+            tensors[f"{name}.{module}.qzeros"] = random_words(columns // size, out // 8)
+            tensors[f"{name}.{module}.scales"] = torch.rand(columns // size, out).half()
+            tensors[f"{name}.{module}.bias"] = torch.zeros(out).half()
+    save_file(tensors, tmp_path / "model.safetensors")
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parent / "memory_of_loading.py", tmp_path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    cost = json.loads(done.stdout)
+    print(cost)
+    assert cost["after"] >= 0.95 * cost["weights"]
+    assert cost["peak"] <= 1.15 * cost["weights"]

@@ -119,7 +119,7 @@ def test_a_chat_template_that_is_not_chatml_is_said_in_one_line(vocabulary_file,
 def test_a_control_token_that_is_no_text_is_refused(vocabulary_file):
     path = vocabulary_file()
     path.write_bytes(path.read_bytes().replace(b"<tool_call>", b"<tool_cal\xff>"))
-    with pytest.raises(UserError, match="control token 267 .* is not UTF-8"):
+    with pytest.raises(UserError, match=r"control token 267 .* is not UTF-8"):
         Tokenizer.from_file(path)
 
 

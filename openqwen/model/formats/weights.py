@@ -20,7 +20,7 @@ from openqwen.model.formats.parts import Part
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 # converted at a time: small enough for the cache and for memory, large enough for few calls
-CHUNK_WEIGHTS = 1 << 20
+CHUNK_WEIGHTS = 1 << 19
 
 
 class TensorSource(Protocol):
