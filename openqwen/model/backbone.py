@@ -79,7 +79,7 @@ class Backbone(nn.Module):
         self.config = config
         # not its own constructor: drawing on the meta device imports 800 modules (0.8 s, 70 MB)
         rows_VD = torch.empty(config.vocab_size, config.hidden_size)
-        self.embed_tokens = nn.Embedding.from_pretrained(rows_VD, freeze=False)
+        self.embed_tokens: nn.Embedding = nn.Embedding.from_pretrained(rows_VD, freeze=False)
         self.layers = LayerStack(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
