@@ -12,15 +12,9 @@ from openqwen.core.errors import UserError
 from openqwen.core.gguf import TokenType
 from openqwen.core.gguf_writer import Metadata
 from openqwen.tokenizer.control import END_OF_TEXT, IM_END
-from openqwen.tokenizer.huggingface import GPT2_PATTERN, byte_letters
-from openqwen.tokenizer.vocabulary import QWEN_PATTERN, Vocabulary, list_merges
-
-LLAMA3_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-# split pattern -> llama.cpp's name for it
-PRE_TOKENIZERS = {QWEN_PATTERN: "qwen2", LLAMA3_PATTERN: "llama-bpe", GPT2_PATTERN: "gpt-2"}
+from openqwen.tokenizer.gguf import NFC_KEY, PATTERNS
+from openqwen.tokenizer.huggingface import byte_letters
+from openqwen.tokenizer.vocabulary import Vocabulary, list_merges
 
 
 def gguf_vocabulary(
@@ -43,7 +37,8 @@ def gguf_vocabulary(
     Raises:
         UserError: if llama.cpp has no name for the split pattern, or there are more ids than rows.
     """
-    if vocabulary.pattern not in PRE_TOKENIZERS:
+    pre = next((name for name, of in PATTERNS.items() if of == vocabulary.pattern), None)
+    if pre is None:
         raise UserError(
             f"llama.cpp has no name for this tokenizer's split pattern, {vocabulary.pattern[:60]}…"
         )
@@ -58,7 +53,8 @@ def gguf_vocabulary(
     spelled = {t: named[i][0] for t, i in vocabulary.ranks.items()}
     fields: dict[str, Metadata] = {
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": PRE_TOKENIZERS[vocabulary.pattern],
+        "tokenizer.ggml.pre": pre,
+        NFC_KEY: vocabulary.nfc,
         "tokenizer.ggml.tokens": [text for text, _ in entries],
         "tokenizer.ggml.token_type": [int(kind) for _, kind in entries],
         "tokenizer.ggml.merges": [

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+from gguf_files import write_gguf_file
 
 from openqwen.core.errors import UserError
 from openqwen.core.gguf import TokenType
 from openqwen.core.gguf_writer import write_gguf
 from openqwen.tokenizer.carried import Carried, add_carried, read_carried
 from openqwen.tokenizer.control import control_tokens
+from openqwen.tokenizer.files import read_vocabulary
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.tokenizer.vocabulary import Vocabulary
 from openqwen.tokenizer.write_gguf import gguf_vocabulary, unsaid_in_gguf
@@ -110,3 +112,13 @@ def test_template_and_shown_tokens_go_from_directory_to_directory(tmp_path):
     (tmp_path / "b" / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
     assert read_carried(tmp_path / "b").chat_template == "d"
     assert read_carried(tmp_path) == Carried()
+
+
+@pytest.mark.parametrize("nfc", [True, False])
+def test_a_gguf_vocabulary_comes_back_as_it_was(tmp_path, nfc):
+    before = Vocabulary(RANKS | {b"el": 264}, QWEN25, nfc=nfc)
+    fields = gguf_vocabulary(before, rows=266, chat_template=None)
+    write_gguf_file(tmp_path / "v.gguf", fields, {})
+    after = read_vocabulary(tmp_path / "v.gguf")
+    assert (after.ranks, after.controls) == (before.ranks, before.controls)
+    assert (after.pattern, after.nfc) == (before.pattern, nfc)

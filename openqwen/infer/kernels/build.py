@@ -21,6 +21,7 @@ from openqwen.core.log import say
 from openqwen.core.runtime import (
     cache_directory,
     environment,
+    processor_flags,
     processor_name,
     programs_beside_python,
 )
@@ -37,7 +38,7 @@ def open_kernels() -> tuple[ctypes.CDLL | None, str]:
     """Return the opened library and "", or None and in a few words why there is none."""
     if environment(SWITCH) == "off":
         return None, f"{SWITCH}=off"
-    missing = [flag for flag in NEEDED if flag not in _processor_flags()]
+    missing = [flag for flag in NEEDED if flag not in processor_flags()]
     if platform.machine() not in ("x86_64", "AMD64") or missing:
         return None, f"the processor lacks {missing[0] if missing else 'AVX-512'}"
     path = cache_directory() / "kernels" / f"openqwen_{_identity()}.so"
@@ -83,15 +84,5 @@ def _identity() -> str:
     digest = hashlib.sha256()
     for name in (*SOURCES, *HEADERS):
         digest.update((folder / name).read_bytes())
-    digest.update(repr((FLAGS, processor_name(), sorted(_processor_flags()))).encode())
+    digest.update(repr((FLAGS, processor_name(), sorted(processor_flags()))).encode())
     return digest.hexdigest()[:16]
-
-
-@functools.cache
-def _processor_flags() -> frozenset[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return frozenset()
-    lines = [line for line in text.splitlines() if line.startswith("flags")]
-    return frozenset(lines[0].split()) if lines else frozenset()
