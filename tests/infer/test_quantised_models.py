@@ -6,7 +6,7 @@ import torch
 import openqwen
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import cache_directory
-from openqwen.infer.quantise import QuantisedLinear, pack, quantise, unpack
+from openqwen.infer.quantise import QuantisedLinear, pack, quantise, quantised, unpack
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import new_decoder
 from openqwen.model.formats.export import write_export
@@ -102,6 +102,17 @@ def test_a_broken_kept_file_is_made_anew(directory, damage):
     kept.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "other": b"x" * 100}[damage])
     assert torch.equal(openqwen.load(directory, quantize="int8").logits(ids), first)
     assert kept.stat().st_size == len(whole)
+
+
+def test_where_no_kernel_takes_the_type_the_unpacked_matrix_is_multiplied():
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.nn.Linear(128, 40)
+    with torch.no_grad():
+        plain.weight.normal_(generator=generator)
+    layer = quantised(plain, 8)
+    x = torch.randn(3, 128, generator=generator, dtype=torch.float64)
+    expected = x @ unpack(layer.packed).double().T + plain.bias.double()
+    torch.testing.assert_close(layer(x), expected)
 
 
 def test_an_unknown_kind_is_one_line(directory):
