@@ -16,7 +16,12 @@ TOP_P = 0.9
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model directory and how to load it."""
-    parser.add_argument("model", metavar="DIR", help="a model directory, such as runs/tiny/base")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a model directory such as runs/tiny/base, a GGUF file, or a hub id such as "
+        "Qwen/Qwen2.5-0.5B",
+    )
     parser.add_argument(
         "--context",
         type=int,

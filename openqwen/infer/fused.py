@@ -142,9 +142,10 @@ class FusedStack(LayerStack):
     ) -> Tensor:
         """Return the residual stream after every layer."""
         batch, length, _ = x_BTD.shape
-        if self._stack is not None and cache is not None and length == 1:
+        is_step = length == 1 and batch <= self._most_rows
+        if self._stack is not None and cache is not None and is_step:
             places = [cache.slots(i, x_BTD, window=window) for i, window in enumerate(windows)]
-            if batch <= self._most_rows and None not in places:
+            if None not in places:
                 tables = placement.cos_BT1P, placement.sin_BT1P, placement.scale_BT11
                 return self._stack(x_BTD[:, 0], *tables, cast(list[Slots], places))[:, None]
         return super().forward(x_BTD, placement, windows, cache=cache, dropout=dropout)

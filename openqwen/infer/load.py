@@ -234,7 +234,8 @@ class LanguageModel:
         dtype = str(self.model.embed_tokens.weight.dtype).removeprefix("torch.")
         kinds = {m.bits for m in self.model.modules() if isinstance(m, QuantisedLinear)}
         if kinds:
-            dtype = f"int{min(kinds)} weights, {dtype} otherwise,"
+            widths = " and ".join(f"int{bits}" for bits in sorted(kinds))
+            dtype = f"{widths} weights, {dtype} otherwise,"
         if self._device.type != "cpu":
             return f"{dtype} on {self._device}"
         if isinstance(self.model.layers[0], FusedLayer):

@@ -5,10 +5,10 @@
 A matrix keeps whole numbers and one float16 scale for each row and group of columns, without zero
 points: 8.125 bits a weight for int8 (groups of 128), 4.5 for int4 (groups of 32). int4 rounds the
 feed-forward network to 4 bits; attention and the output projection, a small part of a large model
-and the sensitive one, stay int8: with everything in 4 bits the perplexity of a 0.5B model rose more
-than twice as much. Nothing is calibrated. On the CPU, C++ kernels multiply with activations rounded
-to int8 in the same groups; elsewhere, and without a compiler, the matrix is worked out again for
-each product: right, but no faster than no quantisation.
+and the sensitive one, stay int8 (docs/generation.md says what was tried). Nothing is calibrated. On
+the CPU, C++ kernels multiply with activations rounded to int8 in the same groups; elsewhere, and
+without a compiler, the matrix is worked out again for each product: right, but no faster than no
+quantisation.
 """
 
 from typing import Literal
