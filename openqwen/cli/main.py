@@ -9,9 +9,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 import openqwen
+from openqwen.cli.actions import add_module
 from openqwen.core.errors import UserError
 
 VERBS = (
@@ -76,21 +76,5 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"openqwen {openqwen.__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name in VERBS:
-        add_verb(verbs, importlib.import_module(f"openqwen.cli.{name}"))
+        add_module(verbs, importlib.import_module(f"openqwen.cli.{name}"))
     return parser
-
-
-def add_verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", module: ModuleType
-) -> None:
-    """Add one verb, its arguments and its example to a group of verbs."""
-    parser = verbs.add_parser(
-        module.NAME,
-        help=module.HELP,
-        description=module.HELP[0].upper() + module.HELP[1:] + ".",
-        epilog="example:\n  " + module.EXAMPLE.strip().replace("\n", "\n  "),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(parser)
-    if parser.get_default("verb") is None:
-        parser.set_defaults(verb=module)

@@ -5,20 +5,18 @@ from pathlib import Path
 
 from openqwen.cli.recipe_arguments import add_recipe_option, run_stage, stage_directory
 
-NAME = "tokenizer"
-HELP = "train a tokenizer on a corpus"
+NAME = "train"
+HELP = "learn ranks from a documents stage's training split"
 EXAMPLE = (
     "openqwen tokenizer train --documents corpus --out my-tokenizer --set tokenizer.num_ranks=8000"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    train = actions.add_parser("train", help="learn ranks from a documents stage's training split")
-    train.add_argument("--documents", required=True, help="what `openqwen data build` wrote")
-    train.add_argument("--out", required=True, help="directory to write")
-    add_recipe_option(train)
+    """Add the action's arguments."""
+    parser.add_argument("--documents", required=True, help="what `openqwen data build` wrote")
+    parser.add_argument("--out", required=True, help="directory to write")
+    add_recipe_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

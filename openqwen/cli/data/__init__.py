@@ -1,0 +1,15 @@
+"""`openqwen data ACTION`: from raw pages to a corpus, and the tools around it; a file an action."""
+
+import argparse
+
+from openqwen.cli.actions import add_actions
+
+NAME = "data"
+HELP = "build a corpus: extraction, language, deduplication, filters, decontamination, mixture"
+EXAMPLE = "openqwen data build --in my/pages --out corpus"
+ACTIONS = ("build",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions."""
+    add_actions(parser, __name__, ACTIONS)

@@ -1,0 +1,17 @@
+"""`openqwen tokenizer ACTION`: vocabularies learnt, extended and compared; a file an action."""
+
+import argparse
+
+from openqwen.cli.actions import add_actions
+
+NAME = "tokenizer"
+HELP = "train a tokenizer on a corpus"
+EXAMPLE = (
+    "openqwen tokenizer train --documents corpus --out my-tokenizer --set tokenizer.num_ranks=8000"
+)
+ACTIONS = ("train",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions."""
+    add_actions(parser, __name__, ACTIONS)
