@@ -1,6 +1,6 @@
 """Verbs with actions: `openqwen data build` and the like, each action a module as a verb is.
 
-An action is a module with NAME, HELP, EXAMPLE, `add_arguments(parser)` and `run(args) -> exit code`.
+An action: NAME, HELP, EXAMPLE, `add_arguments(parser)` and `run(args) -> exit code`, as a verb has.
 """
 
 import argparse
