@@ -6,7 +6,6 @@ and can't tell which task was in it.
 """
 
 import contextlib
-import pickle
 import subprocess
 import sys
 import traceback
@@ -119,12 +118,12 @@ class _Worker:
     def begin(self, task: Task, folder: Path) -> None:
         self.given = (task, folder)
         with contextlib.suppress(BrokenPipeError):  # a dead process is found when it must answer
-            self.pipe.send_bytes(pickle.dumps(self.given))
+            self.pipe.send(self.given)
 
     def answer(self) -> tuple[Exception, ...] | None:
         """Return () for a finished task, what it raised, or None where the process is dead."""
         try:
-            error: Exception | None = pickle.loads(self.pipe.recv_bytes())
+            error: Exception | None = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.pipe.close()
             return None
@@ -141,7 +140,7 @@ def serve(handle: int) -> None:
     pipe = Connection(handle)
     while True:
         try:
-            task, folder = pickle.loads(pipe.recv_bytes())
+            task, folder = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
         error: Exception | None = None
@@ -153,4 +152,4 @@ def serve(handle: int) -> None:
             return
         except Exception:
             error = TaskError(f"{task.function} {task.name}:\n{traceback.format_exc()}")
-        pipe.send_bytes(pickle.dumps(error))
+        pipe.send(error)

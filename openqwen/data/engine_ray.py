@@ -4,6 +4,7 @@ Workers and the process that asks must share the output directory (a network fil
 machine). Without an address a cluster of this machine is started, on its loopback address.
 """
 
+import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ class RayEngine:
             UserError: if Ray isn't installed or there is no cluster at the address.
         """
         try:
-            import ray
+            ray: Any = importlib.import_module("ray")
         except ModuleNotFoundError:
             raise UserError(
                 "--engine ray needs the package ray: pip install 'openqwen[ray]'"
