@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from openqwen.core.documents import Page
+from openqwen.data.stores import InputFile, Store
 
 MAX_EXAMPLES = 20  # a reason
 TOO_LARGE = "larger than max_page_bytes"
@@ -97,18 +98,20 @@ class Origin:
 class EagerGzip(gzip.GzipFile):
     """Hands out what comes before damage, which GzipFile's own `read` loses with its buffer."""
 
+    def __init__(self, packed: IO[bytes]) -> None:
+        """Unpack a file, which is closed with this one."""
+        super().__init__(fileobj=packed, mode="rb")
+        self.myfileobj = cast(Any, packed)
+
     def read(self, size: int | None = -1) -> bytes:
         """Return up to `size` bytes, fewer where that is what there is at the moment."""
         return self.read1(-1 if size is None else size)
 
 
-def is_gzipped(path: Path) -> bool:
-    """Return whether a file's name says that it is gzipped."""
-    return path.name.lower().endswith(".gz")
-
-
-def open_unpacked(path: Path) -> IO[bytes]:
+def open_unpacked(file: InputFile | Path) -> IO[bytes]:
     """Open a file for reading, unpacked where its name ends in .gz."""
-    if not is_gzipped(path):
-        return path.open("rb")
-    return cast(IO[bytes], io.BufferedReader(EagerGzip(path)))
+    if isinstance(file, Path):
+        file = InputFile(Store(), str(file))
+    if not file.is_gzipped:
+        return file.open()
+    return cast(IO[bytes], io.BufferedReader(EagerGzip(file.open())))

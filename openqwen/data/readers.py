@@ -18,6 +18,7 @@ from openqwen.data.origin import GZIP_ERRORS, Origin, SetAside, open_unpacked
 from openqwen.data.row_files import read_json, read_jsonl, read_parquet
 from openqwen.data.rows import HTML, PYTHON, TEXT
 from openqwen.data.sources_config import SourcesConfig
+from openqwen.data.stores import NOT_A_FILE, InputFile, Store
 from openqwen.data.warc import read_warc
 
 # a file that is one page
@@ -30,7 +31,7 @@ PAGE_KINDS = {
     ".py": PYTHON,
 }
 # a file that holds many
-READERS: dict[str, Callable[[Path, str, Origin], Iterator[Page]]] = {
+READERS: dict[str, Callable[[InputFile, str, Origin], Iterator[Page]]] = {
     ".jsonl": read_jsonl,
     ".json": read_json,
     ".parquet": read_parquet,
@@ -63,24 +64,50 @@ def read_path(
 def read_files(files: Iterable[Path], base: Path, origin: Origin) -> Iterator[Page]:
     """Yield the pages of files in the order given; ids name the files relative to `base`."""
     for path in files:
-        name = path.relative_to(base).as_posix()
-        where = name.encode("utf-8", "backslashreplace").decode()  # a name need not be UTF-8
-        suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-        reader = _read_page if suffix in PAGE_KINDS else READERS.get(suffix)
-        if reader is None:
+        file = InputFile(Store(), str(path))
+        yield from read_file(file, place_of(path.relative_to(base).as_posix()), origin)
+
+
+def read_file(
+    file: InputFile, where: str, origin: Origin, start: int = 0, end: int | None = None
+) -> Iterator[Page]:
+    """Yield the pages of one file; what can't be read of it is set aside.
+
+    Args:
+        file: in whatever store.
+        where: its name in the pages' ids.
+        origin: of the pages.
+        start: where a part of the file begins: a byte of JSON Lines, a row group of Parquet.
+        end: where the part ends; None for the file's end.
+
+    Raises:
+        StoreError: an object store that doesn't answer.
+    """
+    try:
+        if file.kind in PAGE_KINDS:
+            yield from _read_page(file, where, origin)
+        elif file.kind == ".jsonl":
+            yield from read_jsonl(file, where, origin, start, end)
+        elif file.kind == ".parquet":
+            yield from read_parquet(file, where, origin, start, end)
+        elif file.kind in READERS:
+            yield from READERS[file.kind](file, where, origin)
+        else:
             origin.set_aside.add("not a known kind of file", where)
-            continue
-        try:
-            yield from reader(path, where, origin)
-        except GZIP_ERRORS as error:
-            origin.set_aside.add("truncated or corrupt gzip", f"{where}: {error}")
-        except OSError as error:
-            origin.set_aside.add("can't be opened", f"{where}: {error.strerror or error}")
+    except GZIP_ERRORS as error:
+        origin.set_aside.add("truncated or corrupt gzip", f"{where}: {error}")
+    except OSError as error:
+        reason = str(error) if str(error) == NOT_A_FILE else "can't be opened"
+        origin.set_aside.add(reason, f"{where}: {error.strerror or error}")
 
 
-def _read_page(path: Path, where: str, origin: Origin) -> Iterator[Page]:
+def place_of(name: str) -> str:
+    """Return a file's name as it stands in ids: a name need not be UTF-8, an id must be."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _read_page(file: InputFile, where: str, origin: Origin) -> Iterator[Page]:
     """Yield a file that is one page."""
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    with open_unpacked(path) as file:
-        content = file.read(origin.max_page_bytes + 1)
-    yield from origin.page(where, PAGE_KINDS[suffix], content)
+    with open_unpacked(file) as opened:
+        content = opened.read(origin.max_page_bytes + 1)
+    yield from origin.page(where, PAGE_KINDS[file.kind], content)

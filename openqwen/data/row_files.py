@@ -1,14 +1,13 @@
 """Files of rows: JSON Lines, JSON lists and Parquet, a page a row.
 
-    for page in read_jsonl(path, "part-0.jsonl.gz", origin): ...
+    for page in read_jsonl(file, "part-0.jsonl.gz", origin): ...
 
 A row that is no page is set aside; the rest of its file goes on.
 """
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +16,9 @@ from openqwen.core.documents import Page
 from openqwen.data.conversation_rows import BadRowError
 from openqwen.data.origin import TOO_LARGE, Origin, open_unpacked
 from openqwen.data.rows import COLUMNS, PAGE_COLUMNS, row_content, row_text
+from openqwen.data.stores import InputFile
 
+WHOLE_BYTES = 64 << 20  # a larger .jsonl may be read in parts, so its rows are named by byte
 PARQUET_ROWS = 64  # in memory at a time
 LIST_PAGES = 16  # a JSON list is parsed whole; it may have the size of this many largest pages
 SKIP_BYTES = 1 << 20
@@ -25,16 +26,27 @@ BAD_JSON = (ValueError, RecursionError)
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
-def read_jsonl(path: Path, where: str, origin: Origin) -> Iterator[Page]:
-    """Yield a page for each line of a file of JSON objects; empty lines are no rows."""
-    with open_unpacked(path) as file:
-        index = 0
-        while line := file.readline(origin.max_page_bytes + 1):
-            place = f"{where}#{index}"
-            index += 1
+def read_jsonl(
+    file: InputFile, where: str, origin: Origin, start: int = 0, end: int | None = None
+) -> Iterator[Page]:
+    """Yield a page for each line that begins in bytes `start` to `end` of a file of JSON objects.
+
+    Empty lines are no rows. A row is named by its number, in files above `WHOLE_BYTES` (which may
+    be read in parts) by the byte it begins at: the same name however the file is split.
+    """
+    by_byte = not file.is_gzipped and file.store.num_bytes(file.path) > WHOLE_BYTES
+    with open_unpacked(file) as opened:
+        index, offset = 0, start
+        if start:
+            opened.seek(start - 1)
+            offset += _skip_line(opened) - 1
+        while (end is None or offset < end) and (
+            line := opened.readline(origin.max_page_bytes + 1)
+        ):
+            place = f"{where}@{offset}" if by_byte else f"{where}#{index}"
+            index, offset = index + 1, offset + len(line)
             if len(line) > origin.max_page_bytes and not line.endswith(b"\n"):
-                while (rest := file.readline(SKIP_BYTES)) and not rest.endswith(b"\n"):
-                    pass
+                offset += _skip_line(opened)
                 origin.set_aside.add(TOO_LARGE, place)
             elif line.strip():
                 try:
@@ -45,15 +57,26 @@ def read_jsonl(path: Path, where: str, origin: Origin) -> Iterator[Page]:
                     yield from _read_row(row, place, origin)
 
 
-def read_json(path: Path, where: str, origin: Origin) -> Iterator[Page]:
+def _skip_line(file: IO[bytes]) -> int:
+    """Go to the next line in small steps; return how many bytes were passed."""
+    passed = 0
+    while rest := file.readline(SKIP_BYTES):
+        passed += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    return passed
+
+
+def read_json(file: InputFile, where: str, origin: Origin) -> Iterator[Page]:
     """Yield the pages of a list of rows or of one row; JSON Lines under this name are read too."""
-    with open_unpacked(path) as file:
-        if _is_object(file.readline(origin.max_page_bytes)):
-            yield from read_jsonl(path, where, origin)
-            return
+    with open_unpacked(file) as opened:
+        is_lines = _is_object(opened.readline(origin.max_page_bytes))
+    if is_lines:
+        yield from read_jsonl(file, where, origin)
+        return
     limit = LIST_PAGES * origin.max_page_bytes
-    with open_unpacked(path) as file:
-        data = file.read(limit + 1)
+    with open_unpacked(file) as opened:
+        data = opened.read(limit + 1)
     if len(data) > limit:
         origin.set_aside.add("list too large for .json; use .jsonl", where)
         return
@@ -66,16 +89,19 @@ def read_json(path: Path, where: str, origin: Origin) -> Iterator[Page]:
         yield from _read_row(row, f"{where}#{index}", origin)
 
 
-def read_parquet(path: Path, where: str, origin: Origin) -> Iterator[Page]:
-    """Yield a page for each row of a Parquet file."""
+def read_parquet(
+    file: InputFile, where: str, origin: Origin, start: int = 0, end: int | None = None
+) -> Iterator[Page]:
+    """Yield a page for each row of the row groups `start` to `end` of a Parquet file."""
     try:
-        with pq.ParquetFile(path) as file:
-            columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+        with file.open() as opened, pq.ParquetFile(opened) as table:
+            columns = [name for name in COLUMNS if name in table.schema_arrow.names]
             if not PAGE_COLUMNS & set(columns):
                 origin.set_aside.add("no column of text, html or conversations", where)
                 return
-            index = 0
-            for batch in file.iter_batches(PARQUET_ROWS, columns=columns):
+            groups = range(table.num_row_groups)[start:end]
+            index = sum(table.metadata.row_group(group).num_rows for group in range(start))
+            for batch in table.iter_batches(PARQUET_ROWS, row_groups=groups, columns=columns):
                 for row in batch.to_pylist():
                     yield from _read_row(row, f"{where}#{index}", origin)
                     index += 1

@@ -1,29 +1,31 @@
 """WARC files: the HTML and text that servers answered with, up to the end or to the damage.
 
-for page in read_warc(path, "CC-MAIN.warc.gz", origin): ...
+for page in read_warc(file, "CC-MAIN.warc.gz", origin): ...
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from resiliparse.parse.encoding import map_encoding_to_html5
 
 from openqwen.core.documents import Page
-from openqwen.data.origin import GZIP_ERRORS, TOO_LARGE, EagerGzip, Origin, is_gzipped
+from openqwen.data.origin import GZIP_ERRORS, TOO_LARGE, EagerGzip, Origin
 from openqwen.data.rows import HTML, TEXT
+from openqwen.data.stores import InputFile
 
 MEDIA = {"text/html": HTML, "application/xhtml+xml": HTML, "text/plain": TEXT}
 DAMAGED = "truncated or corrupt WARC"
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
-def read_warc(path: Path, where: str, origin: Origin) -> Iterator[Page]:
+def read_warc(file: InputFile, where: str, origin: Origin) -> Iterator[Page]:
     """Yield a page for each successful HTML or text response."""
     place = f"{where}#0"
-    with EagerGzip(path) if is_gzipped(path) else path.open("rb") as file:
+    with EagerGzip(file.open()) if file.is_gzipped else file.open() as opened:
         try:
-            records = ArchiveIterator(file, record_types=WarcRecordType.response, parse_http=False)
+            records = ArchiveIterator(
+                opened, record_types=WarcRecordType.response, parse_http=False
+            )
             for index, record in enumerate(records):
                 place = f"{where}#{index}"
                 announced = record.content_length
