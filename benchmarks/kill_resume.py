@@ -28,7 +28,7 @@ from openqwen.lineage.registry import STAGES
 from openqwen.train.checkpoint import FACTS
 from openqwen.train.loop import checkpoints_of
 
-COMPARED = (".safetensors", ".npy", ".tiktoken", "tokenizer.json", "documents.parquet")
+COMPARED = (".safetensors", ".npy", ".tiktoken", "tokenizer.json", ".parquet")
 
 
 def command(recipe: str, out: Path) -> list[str]:

@@ -10,7 +10,7 @@ config = parse_config(PretrainConfig, {"learning_rat": 1e-3}, where="my.toml")
 import difflib
 import hashlib
 import json
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,9 @@ class Config(BaseModel):
     """Base of all settings: frozen, no unknown keys, defaults are checked too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    how_only: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say how the work is done, not what comes out: no part of a stage's identity."""
 
 
 def setting(
@@ -45,6 +48,11 @@ def to_plain(config: Config) -> dict[str, Any]:
     """Return the settings as JSON types (tuples become lists)."""
     plain: dict[str, Any] = json.loads(config.model_dump_json())
     return plain
+
+
+def to_identity(config: Config) -> dict[str, Any]:
+    """Return the settings that decide what comes out, as JSON types."""
+    return {name: x for name, x in to_plain(config).items() if name not in config.how_only}
 
 
 def config_hash(config: Config) -> str:

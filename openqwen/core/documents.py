@@ -7,10 +7,13 @@ written in batches and appear only when whole.
     for document in read_documents(path): ...
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,23 +113,93 @@ def write_documents(path: Path, documents: Iterable[Document]) -> int:
 
 
 def read_documents(path: Path) -> Iterator[Document]:
-    """Yield the documents of a Parquet file in order."""
-    for row in read_rows(path, DOCUMENT_SCHEMA):
-        row["messages"] = json.loads(str(row["messages"]))
-        row["scores"] = json.loads(str(row["scores"]))
-        yield Document(**row)  # type: ignore[arg-type]
+    """Yield the documents of a Parquet file, or of all those in a folder, in order.
+
+    Raises:
+        UserError: if there is none, or one can't be read.
+    """
+    for file in parquet_files(path):
+        for row in read_rows(file, DOCUMENT_SCHEMA):
+            row["messages"] = json.loads(str(row["messages"]))
+            row["scores"] = json.loads(str(row["scores"]))
+            yield Document(**row)  # type: ignore[arg-type]
 
 
-def write_drops(path: Path, drops: Iterable[Drop]) -> int:
-    """Write dropped documents to Parquet; return how many."""
-    rows = ({name: getattr(d, name) for name in DROP_SCHEMA.names} for d in drops)
-    return _write_rows(path, rows, DROP_SCHEMA)
+def parquet_files(path: Path) -> list[Path]:
+    """Return the Parquet files in a folder by name; a file stands for itself.
+
+    Raises:
+        UserError: if a folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.glob("*.parquet"))
+    if not files:
+        raise UserError(f"{path} holds no *.parquet")
+    return files
+
+
+def count_rows(path: Path) -> int:
+    """Return the rows of a Parquet file, or of all those in a folder.
+
+    Raises:
+        UserError: if there is none, or one can't be read.
+    """
+    try:
+        return sum(pq.ParquetFile(file).metadata.num_rows for file in parquet_files(path))
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} can't be read as Parquet: {error}") from None
+
+
+class DropWriter:
+    """Writes dropped documents as they come; the file appears when the block ends well.
+
+    with DropWriter(folder / "drops.parquet") as drops:
+        drops.add(drop)
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the file."""
+        self._stack = contextlib.ExitStack()
+        self._path = path
+        self._rows: list[dict[str, object]] = []
+
+    def __enter__(self) -> Self:
+        """Open the file under a temporary name."""
+        temporary = self._stack.enter_context(atomic_path(self._path))
+        self._writer = self._stack.enter_context(
+            pq.ParquetWriter(temporary, DROP_SCHEMA, compression="zstd")
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write what is left and give the file its name, or remove it after an error."""
+        if error is None:
+            self._flush()
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, drop: Drop) -> None:
+        """Take one drop."""
+        self._rows.append({name: getattr(drop, name) for name in DROP_SCHEMA.names})
+        if len(self._rows) == BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, DROP_SCHEMA))
+            self._rows = []
 
 
 def read_drops(path: Path) -> Iterator[Drop]:
-    """Yield the drops of a Parquet file in order."""
-    for row in read_rows(path, DROP_SCHEMA):
-        yield Drop(**row)  # type: ignore[arg-type]
+    """Yield the drops of a Parquet file, or of all those in a folder, in order."""
+    for file in parquet_files(path):
+        for row in read_rows(file, DROP_SCHEMA):
+            yield Drop(**row)  # type: ignore[arg-type]
 
 
 def read_rows(path: Path, schema: pa.Schema) -> Iterator[dict[str, object]]:

@@ -17,7 +17,9 @@ from openqwen.core.files import list_files, read_json, sha256_file, sha256_text,
 
 MANIFEST_NAME = "manifest.json"
 STARTED_NAME = "started.json"  # what an unfinished stage was started with
-METRICS_NAME = "metrics.jsonl"  # holds speeds, which differ from run to run
+METRICS_NAME = "metrics.jsonl"
+TIMINGS_NAME = "timings.json"
+_SPEEDS = (METRICS_NAME, TIMINGS_NAME)  # differ from run to run
 SCRATCH_NAME = "scratch"  # folder for what only a resumed attempt needs
 _NO_OUTPUTS = (MANIFEST_NAME, STARTED_NAME, SCRATCH_NAME)
 
@@ -87,7 +89,7 @@ def content_hash(directory: Path) -> str:
     """Return the sha256 of what a finished stage is: settings, seed, outputs; no time, no host."""
     manifest = Manifest.read(directory)
     assert manifest is not None, f"{directory} has no manifest"
-    outputs = {name: facts for name, facts in manifest.outputs.items() if name != METRICS_NAME}
+    outputs = {name: facts for name, facts in manifest.outputs.items() if name not in _SPEEDS}
     parts = [manifest.stage, manifest.settings, manifest.seed, outputs]
     return sha256_text(json.dumps(parts, sort_keys=True, ensure_ascii=False))
 

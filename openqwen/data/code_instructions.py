@@ -44,7 +44,7 @@ def code_rounds(documents: Path) -> tuple[list[Conversation], list[Conversation]
     """Return the conversations of both rounds; a module's tasks are all in one split."""
     first: list[Conversation] = []
     second: list[Conversation] = []
-    for document in read_documents(documents / "documents.parquet"):
+    for document in read_documents(documents / "documents"):
         if document.group != "code":
             continue
         held = draw(0, "code", document.id) < HELD_OUT_SHARE or document.split == "validation"

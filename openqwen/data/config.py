@@ -7,11 +7,14 @@ one page fare alike (1.5 characters a word, measured on 1,300 pages of Debian's 
 manuals).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from openqwen.core.config import Config, setting
+from openqwen.data.decontaminate_config import DecontaminateConfig
+from openqwen.data.engine_config import EngineConfig
+from openqwen.data.language_config import LanguageConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,22 +28,9 @@ class ExtractConfig(Config):
     )
     timeout_s: float = setting(10.0, "processor time one HTML page may take, in seconds", gt=0)
     memory_bytes: int = setting(
-        4_000_000_000, "address space of one HTML worker, in bytes", ge=500_000_000
+        2_000_000_000, "address space of one HTML worker, in bytes", ge=500_000_000
     )
     num_workers: int = setting(0, "processes that parse HTML; 0 is one a processor", ge=0)
-
-
-class LanguageConfig(Config):
-    """Which language a document is in, and which languages stay."""
-
-    languages: tuple[str, ...] = setting((), "ISO 639-1 codes to keep; empty keeps all")
-    min_confidence: Share = setting(
-        0.5, "below this probability the language is undecided (FineWeb drops below 0.65)"
-    )
-    min_letters: int = setting(
-        20, "prose with fewer letters is undecided; an ideograph counts as three", ge=1
-    )
-    sample_chars: int = setting(4000, "characters of prose that are looked at", ge=100)
 
 
 class MinHashConfig(Config):
@@ -151,21 +141,6 @@ class RulesConfig(Config):
     code: CodeRules = CodeRules()
 
 
-class DecontaminateConfig(Config):
-    """Overlap with benchmark tests, measured in n-grams of words or characters."""
-
-    ngram: int = setting(13, "units of an overlap", source="seed: 13-gram", ge=2)
-    min_units: int = setting(
-        8, "a benchmark text shorter than an n-gram must match whole and have this many", ge=2
-    )
-    min_words: int = setting(
-        4, "units of an overlap that are not numbers: rows of numbers stand everywhere", ge=0
-    )
-    action: Literal["drop", "report"] = setting(
-        "drop", "drop the document, or only list it in contamination.json"
-    )
-
-
 class MixtureConfig(Config):
     """How often each document is used: weights by group, up-sampling by source."""
 
@@ -178,6 +153,15 @@ class MixtureConfig(Config):
         gt=0,
     )
     target_bytes: int = setting(0, "bytes of the mixture; 0 is as many as went in", ge=0)
+    target_tokens: int = setting(
+        0, "the same budget in tokens, taken for `bytes_per_token` bytes each; 0 sets none", ge=0
+    )
+    bytes_per_token: float = setting(
+        3.5, "UTF-8 bytes a token stands for, for `target_tokens`; compression.json has yours", gt=0
+    )
+    source_epochs: dict[str, Annotated[float, Field(ge=0)]] = setting(
+        {}, "source -> copies of each of its documents, whatever its group's weight says"
+    )
     source_boost: dict[str, Annotated[float, Field(ge=0)]] = setting(
         {}, "source -> factor on its documents' copies within their group", source="§2.1"
     )
@@ -189,6 +173,8 @@ class MixtureConfig(Config):
     def _weights_must_say_something(self) -> Self:
         if self.weights and not sum(self.weights.values()) > 0:
             raise ValueError("weights are all 0; give at least one group a weight above 0")
+        if self.target_bytes and self.target_tokens:
+            raise ValueError("target_bytes and target_tokens are both set; give one of them")
         return self
 
 
@@ -202,7 +188,9 @@ class AuditConfig(Config):
 class DocumentsConfig(Config):
     """The documents stage: raw pages in, a cleaned, deduplicated, weighted mixture out (§2.1)."""
 
-    skip: tuple[Literal["exact", "minhash", "rules", "decontaminate"], ...] = setting(
+    how_only: ClassVar[frozenset[str]] = frozenset({"engine"})
+
+    skip: tuple[Literal["url", "exact", "minhash", "rules", "decontaminate"], ...] = setting(
         (), "steps to leave out, for ablations"
     )
     validation_share: float = setting(
@@ -214,6 +202,13 @@ class DocumentsConfig(Config):
     long_validation_bytes: int = setting(
         20_000, "size from which a document is long, in bytes; the shortest such are taken", ge=1
     )
+    partition_bytes: int = setting(
+        64_000_000, "input that one task takes, in bytes: a worker's memory grows with it", ge=1000
+    )
+    index: str = setting(
+        "", "index of earlier crawls: their texts win over new ones, which are added to it"
+    )
+    engine: EngineConfig = EngineConfig()
     extract: ExtractConfig = ExtractConfig()
     language: LanguageConfig = LanguageConfig()
     minhash: MinHashConfig = MinHashConfig()

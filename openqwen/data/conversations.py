@@ -81,7 +81,7 @@ def read_conversations(
 
 def conversations_of(documents: Path) -> Iterator[Conversation]:
     """Yield the conversations of a finished documents stage: clean, decontaminated, split."""
-    for document in read_documents(documents / "documents.parquet"):
+    for document in read_documents(documents / "documents"):
         if document.messages:
             yield Conversation(
                 document.id,

@@ -1,35 +1,40 @@
 """The documents stage (§2.1): raw pages in, a clean, deduplicated, weighted corpus out.
 
     counts = build_documents(config, run / "sources", run / "documents", seed=0)
-    # documents.parquet, drops.parquet, funnel.json, mixture.json, contamination.json, audit.html
+    # documents/*.parquet, drops/*.parquet, funnel.json, inputs.json, mixture.json,
+    # contamination.json, audit.html
 
-The same pages, settings and seed give the same bytes.
+The corpus is cut into parts that workers take through the steps (`data.part_tasks`); what concerns
+all documents, duplicates and the mixture, is settled between two rounds. The same pages, settings
+and seed give the same bytes, on any engine, with any number of workers, killed in between or not.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from openqwen.core.documents import Document, Page, read_pages, write_documents, write_drops
+from openqwen.core.config import to_identity
+from openqwen.core.documents import parquet_files
 from openqwen.core.errors import UserError
-from openqwen.core.files import read_json, write_json
+from openqwen.core.files import empty_directory, read_json, sha256_text, write_json
 from openqwen.core.log import format_bytes, say
+from openqwen.core.manifest import SCRATCH_NAME, TIMINGS_NAME
 from openqwen.data.audit import write_audit
 from openqwen.data.config import DocumentsConfig
-from openqwen.data.decontaminate import Decontaminate, read_benchmarks
-from openqwen.data.exact_dedup import drop_exact_duplicates
-from openqwen.data.extract import extract
+from openqwen.data.decontaminate import read_benchmarks
+from openqwen.data.dedup_interim import find_duplicates
+from openqwen.data.engine import Done, Engine, Task, open_engine, run_phase
 from openqwen.data.funnel import Funnel, NothingLeftError
-from openqwen.data.language import identify_languages
-from openqwen.data.minhash import drop_near_duplicates
-from openqwen.data.mixture import Mixture, drop_non_commercial, hold_out
-from openqwen.data.rules import apply_rules
-from openqwen.data.steps import Step
+from openqwen.data.mixture import plan_mixture
+from openqwen.data.origin import MAX_EXAMPLES
+from openqwen.data.part_tasks import DOCUMENTS, DROPS, FUNNEL, SKETCH, WEIGHED
+from openqwen.data.splits import list_splits
+from openqwen.data.weighed import Weighed
+
+WHOLE = 1 << 62  # bytes of a split where a path must not be cut
+FILTERS = ("url", "exact", "minhash", "rules", "decontaminate")
 
 
 def build_documents(
@@ -38,10 +43,10 @@ def build_documents(
     """Run all steps over the pages of a sources stage and write what came of them.
 
     Args:
-        config: the settings of every step.
-        sources: the sources stage's directory: `pages/*.parquet`, `benchmarks/*.jsonl`,
-            `sources.json`.
-        out: the directory to write into.
+        config: the settings of every step, and of the engine.
+        sources: the sources stage's directory: `pages/*.parquet` or the paths of the user's own
+            files in `sources.json`, and `benchmarks/*.jsonl`.
+        out: the directory to write into; what an earlier attempt left in it is used.
         seed: decides what is held out, odd copies and audit samples.
 
     Returns:
@@ -51,76 +56,190 @@ def build_documents(
         UserError: if the sources can't be read, or nothing is left at some step; the audit page
             then shows what was dropped.
     """
-    paths = sorted((sources / "pages").glob("*.parquet"))
-    if not paths:
-        raise UserError(f"{sources / 'pages'} holds no *.parquet; run the sources stage first")
-    benchmarks = read_benchmarks(sources / "benchmarks")
-    barred = _non_commercial(sources / "sources.json")
-    decontaminate = Decontaminate(config.decontaminate, benchmarks)
-    mixture = Mixture(config.mixture, seed=seed)
-    steps: list[tuple[str, Step]] = [
-        ("licence", partial(drop_non_commercial, config.mixture, barred)),
-        ("language", partial(identify_languages, config.language)),
-        ("exact", drop_exact_duplicates),
-        ("minhash", partial(drop_near_duplicates, config.minhash)),
-        ("rules", partial(apply_rules, config.rules)),
-        ("decontaminate", decontaminate),
-    ]
-    funnel = Funnel(config.audit, seed=seed)
-    documents: list[Document] = []
-    try:
-        extracted = partial(extract, config.extract)
-        total = _count_pages(paths)
-        documents = funnel.run("extract", extracted, _pages(paths), total=total, unit="pages")
-        for name, step in steps:
-            if name not in config.skip:
-                documents = funnel.run(name, step, documents, total=len(documents))
-        documents = hold_out(documents, config, seed=seed)
-        documents = funnel.run("mixture", mixture, documents, total=len(documents))
-    except NothingLeftError as error:
-        _write_account(out, funnel, [], config, seed)
-        raise UserError(f"{error}; samples of each reason: {out / 'audit.html'}") from None
-    _say_mixture(mixture.report)
-    write_documents(out / "documents.parquet", documents)
-    write_json(out / "mixture.json", mixture.report)
-    write_json(
-        out / "contamination.json",
-        {"test_items": len(benchmarks), "documents": decontaminate.report},
-    )
-    _write_account(out, funnel, documents, config, seed)
-    return _counts(funnel, documents, mixture.report)
+    run = _Run(config, sources, out, seed)
+    with open_engine(config.engine) as engine:
+        try:
+            read = run.read(engine)
+            filtered = run.filter(engine, read)
+            report = run.finish(engine, filtered)
+        except NothingLeftError as error:
+            run.write_account()
+            raise UserError(f"{error}; samples of each reason: {out / 'audit.html'}") from None
+    run.write_account()
+    return run.counts(report)
 
 
-def _pages(paths: list[Path]) -> Iterator[Page]:
-    for path in paths:
-        yield from read_pages(path)
+class _Run:
+    """One run of the stage: its parts, and the account of what became of them."""
+
+    def __init__(self, config: DocumentsConfig, sources: Path, out: Path, seed: int) -> None:
+        self.config, self.sources, self.out, self.seed = config, sources, out, seed
+        self.inputs = _inputs(sources, config)
+        what = [to_identity(config), seed, repr(self.inputs)]
+        self.work = out / SCRATCH_NAME / sha256_text(json.dumps(what))[:12]
+        self.funnel = Funnel(config.audit, seed=seed)
+        self.common = {"config": config, "seed": seed}
+        self.drops: list[Path] = []
+        self.groups: Counter[str] = Counter()
+
+    def read(self, engine: Engine) -> list[Done]:
+        """Extract and identify the pages of every input; return the parts."""
+        tasks = [
+            Task(f"{number:05}", "openqwen.data.part_tasks:read_part", self.common | inputs)
+            for number, inputs in enumerate(self.inputs)
+        ]
+        parts = run_phase(engine, self.work, "read", tasks)
+        inputs = _add_up(parts)
+        write_json(self.out / "inputs.json", inputs)
+        for source, row in inputs.items():
+            if row["set_aside"]:
+                reasons = ", ".join(f"{why} {x['count']:,}" for why, x in row["set_aside"].items())
+                say(f"{'documents set aside':<24}{source}: {reasons}")
+        empty = [name for name, row in inputs.items() if not row["pages"] and row["asked"]]
+        if empty:
+            raise UserError(
+                f"sources.paths: no page can be read from {', '.join(empty)} "
+                f"({self.out / 'inputs.json'} says why)"
+            )
+        self._account(parts, ("extract", "licence", "language"))
+        return parts
+
+    def filter(self, engine: Engine, parts: list[Done]) -> list[Done]:
+        """Find duplicates among all parts, then filter each; return the filtered parts."""
+        config = self.config
+        skipped = {"url", "exact", "minhash"} & set(config.skip)
+        verdicts = find_duplicates(
+            engine,
+            self.work,
+            [part.folder / SKETCH for part in parts],
+            config.minhash,
+            skip=frozenset(skipped),
+            index=Path(config.index) if config.index else None,
+        )
+        benchmarks = self.sources / "benchmarks"
+        tasks = [
+            Task(
+                part.name,
+                "openqwen.data.part_tasks:filter_part",
+                self.common
+                | {"part": str(part.folder), "verdicts": str(found)}
+                | {"benchmarks": str(benchmarks)},
+            )
+            for part, found in zip(parts, verdicts, strict=True)
+        ]
+        filtered = run_phase(engine, self.work, "filter", tasks)
+        overlaps = [row for part in filtered for row in part.result["overlaps"]]
+        report = {"test_items": len(read_benchmarks(benchmarks)), "documents": overlaps}
+        write_json(self.out / "contamination.json", report)
+        self._account(filtered, FILTERS)
+        return filtered
+
+    def finish(self, engine: Engine, parts: list[Done]) -> dict[str, Any]:
+        """Plan the mixture, apply it to each part, put the files in place; return its report."""
+        weighed = [Weighed.load(part.folder / WEIGHED) for part in parts]
+        plan = plan_mixture(Weighed.joined(weighed), self.config)
+        path = self.work / "plan.npz"
+        plan.save(path)
+        tasks, start = [], 0
+        for part, weights in zip(parts, weighed, strict=True):
+            place = {"start": start, "stop": start + len(weights)}
+            arguments = self.common | {"part": str(part.folder), "plan": str(path)} | place
+            tasks.append(Task(part.name, "openqwen.data.part_tasks:finish_part", arguments))
+            start += len(weights)
+        finished = run_phase(engine, self.work, "finish", tasks)
+        self._account(finished, ("mixture",))
+        for part in finished:
+            self.groups.update(part.result["groups"])
+        write_json(self.out / "mixture.json", plan.report)
+        _say_mixture(plan.report)
+        _place([part.folder / DOCUMENTS for part in finished], self.out / "documents")
+        return plan.report
+
+    def _account(self, parts: list[Done], steps: Sequence[str]) -> None:
+        """Add the account of a phase's parts, and say a line a step."""
+        for part in parts:
+            self.funnel.add(read_json(part.folder / FUNNEL))
+            self.drops.append(part.folder / DROPS)
+        self.funnel.say([name for name in steps if name not in self.config.skip])
+
+    def write_account(self) -> None:
+        """Write what was dropped and why, as files and as a page."""
+        _place(self.drops, self.out / "drops")
+        write_json(self.out / "funnel.json", self.funnel.rows)
+        seconds = {name: round(t.seconds, 3) for name, t in self.funnel.tallies.items()}
+        write_json(self.out / TIMINGS_NAME, seconds)
+        write_audit(self.out / "audit.html", self.funnel)
+        say(f"{'documents audit':<24}{self.out / 'audit.html'}")
+
+    def counts(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Return the stage's counts for its manifest."""
+        rows = self.funnel.rows
+        return {
+            "pages": rows[0]["in"],
+            "documents": sum(self.groups.values()),
+            "documents_by_group": dict(sorted(self.groups.items())),
+            "mixture_bytes": report["mixture_bytes"],
+            "mixture_bytes_by_group": {g: r["mixture_bytes"] for g, r in report["groups"].items()},
+            "dropped": {row["step"]: row["in"] - row["out"] for row in rows},
+        }
 
 
-def _count_pages(paths: list[Path]) -> int:
-    try:
-        return sum(pq.ParquetFile(path).metadata.num_rows for path in paths)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"pages can't be read as Parquet: {error}") from None
+def _inputs(sources: Path, config: DocumentsConfig) -> list[dict[str, Any]]:
+    """Return what each task of the first phase reads.
+
+    Raises:
+        UserError: if the sources stage left neither pages nor paths.
+    """
+    facts = read_json(sources / "sources.json")
+    own = facts.get("paths", [])
+    inputs: list[dict[str, Any]] = []
+    if own:
+        limit = facts["max_pages_per_source"]
+        splits = list_splits(own, target_bytes=WHOLE if limit else config.partition_bytes)
+        common = {"licence": facts["licence"], "max_pages": limit}
+        inputs += [{"split": split.as_json()} | common for split in splits]
+    else:
+        listed = facts["sources"].items()
+        barred = frozenset(name for name, row in listed if row.get("non_commercial"))
+        pages = parquet_files(sources / "pages")
+        inputs += [{"pages": str(path), "barred": barred} for path in pages]
+    return inputs
 
 
-def _non_commercial(path: Path) -> frozenset[str]:
-    """Return the names of the sources whose licence forbids commercial use."""
-    sources = read_json(path).get("sources", {})
-    return frozenset(name for name, facts in sources.items() if facts.get("non_commercial"))
+def _add_up(parts: list[Done]) -> dict[str, dict[str, Any]]:
+    """Return inputs.json: pages, bytes, licences and what was set aside, by source."""
+    rows: dict[str, dict[str, Any]] = {}
+
+    def row(source: str) -> dict[str, Any]:
+        empty = {"asked": False, "pages": 0, "bytes": 0, "licences": [], "set_aside": {}}
+        return rows.setdefault(source, empty)
+
+    for part in parts:
+        result = part.result
+        if result["source"]:
+            of_split = row(result["source"])
+            of_split["asked"] = True
+            for reason, found in result["set_aside"].items():
+                known = of_split["set_aside"].setdefault(reason, {"count": 0, "examples": []})
+                known["count"] += found["count"]
+                known["examples"] = (known["examples"] + found["examples"])[:MAX_EXAMPLES]
+        for source, pages in result["pages"].items():
+            found = row(source)
+            found["pages"] += pages
+            found["bytes"] += result["bytes"][source]
+            found["licences"] = sorted({*found["licences"], *result["licences"][source]})
+    return dict(sorted(rows.items()))
 
 
-def _write_account(
-    out: Path, funnel: Funnel, documents: list[Document], config: DocumentsConfig, seed: int
-) -> None:
-    """Write what was dropped and why, as files and as a page."""
-    write_drops(out / "drops.parquet", funnel.drops)
-    write_json(out / "funnel.json", funnel.rows)
-    write_audit(out / "audit.html", funnel, documents, config.audit, seed=seed)
-    say(f"{'documents audit':<24}{out / 'audit.html'}")
+def _place(files: list[Path], folder: Path) -> None:
+    """Make `folder` hold the files, numbered in order; their other names stay for a resumed run."""
+    empty_directory(folder)
+    for number, file in enumerate(files):
+        (folder / f"{number:05}.parquet").hardlink_to(file)
 
 
 def _say_mixture(report: dict[str, Any]) -> None:
-    """Print the mixture, a line a group."""
+    """Print the mixture, a line a group and what each source contributes to it."""
     for group, row in report["groups"].items():
         line = f"{'documents mixture':<24}{group:<14}"
         if not row["documents"]:
@@ -132,16 +251,6 @@ def _say_mixture(report: dict[str, Any]) -> None:
         if row["shortfall_bytes"] > 0.01 * row["wanted_bytes"]:
             line += f", {format_bytes(row['shortfall_bytes'])} short"
         say(line)
-
-
-def _counts(funnel: Funnel, documents: list[Document], report: dict[str, Any]) -> dict[str, Any]:
-    """Return the stage's counts for its manifest."""
-    groups = Counter(document.group for document in documents)
-    return {
-        "pages": funnel.rows[0]["in"],
-        "documents": len(documents),
-        "documents_by_group": dict(sorted(groups.items())),
-        "mixture_bytes": report["mixture_bytes"],
-        "mixture_bytes_by_group": {g: r["mixture_bytes"] for g, r in report["groups"].items()},
-        "dropped": {row["step"]: row["in"] - row["out"] for row in funnel.rows},
-    }
+    for source, row in report["sources"].items():
+        line = f"{'documents from':<24}{source:<26}{format_bytes(row['bytes']):>9}"
+        say(f"{line} × {row['epochs']:.2f} = {row['share_got']:.1%} of the mixture")

@@ -1,162 +1,129 @@
 """What the steps did: counts by step, reason, group and source; the dropped; samples to look at.
 
-funnel = Funnel(config.audit, seed=0)
-documents = funnel.run("extract", step, pages, total=2603, unit="pages")
-funnel.rows[0]["dropped"]["empty"]                # 71
-# documents extract    2,603 pages → 2,532   1,142/s   dropped 71: empty 71
+    funnel = Funnel(config.audit, seed=0, keep_drop=drops.add)
+    documents = funnel.through("rules", step, documents)      # streaming: pulled by who reads them
+    funnel.add(other.as_json())                               # of another task
+    funnel.rows[0]["dropped"]["empty"]                        # 71
+
+Counts of tasks add up, samples are drawn by id: the account of a corpus does not depend on how many
+tasks it was cut into.
 """
 
-import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from openqwen.core.documents import Document, Drop, Page
 from openqwen.core.errors import UserError
-from openqwen.core.log import Progress
+from openqwen.core.log import say
 from openqwen.data.config import AuditConfig
-from openqwen.data.draw import draw
+from openqwen.data.samples import UNIDENTIFIED, Samples, excerpt
 from openqwen.data.steps import Outcome, Rejected
 
 ItemT = TypeVar("ItemT", Page, Document)
 
 REASONS_SHOWN = 6
-UNIDENTIFIED = "unidentified"  # the group of a text before its language is known
+TABLES = ("dropped", "groups_in", "groups_out", "sources_in", "sources_out")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Sample:
-    """One document for a person to look at; `place` orders samples at random."""
+@dataclass(slots=True)
+class Tally:
+    """The counts of one step; `seconds` is one processor's time in it."""
 
-    place: float
-    id: str
-    source: str
-    group: str
-    url: str
-    language: str
-    text: str
-    num_chars: int
-    score: float | None = None
-    detail: str = ""
-    facts: tuple[str, ...] = ()
+    unit: str = "documents"
+    seconds: float = 0.0
+    bytes_in: int = 0  # characters of text, or bytes of pages, that the step took
+    dropped: Counter[str] = field(default_factory=Counter)
+    groups_in: Counter[str] = field(default_factory=Counter)
+    groups_out: Counter[str] = field(default_factory=Counter)
+    sources_in: Counter[str] = field(default_factory=Counter)
+    sources_out: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def taken(self) -> int:
+        """Return how many items came in."""
+        return self.sources_in.total()
 
-class Samples:
-    """For each heading the few documents that a draw by id puts first, whatever their order."""
+    @property
+    def kept(self) -> int:
+        """Return how many documents went on."""
+        return self.sources_out.total()
 
-    def __init__(self, config: AuditConfig, *, seed: int) -> None:
-        """Keep `config.samples` for each heading."""
-        self.config, self.seed = config, seed
-        self.heaps: dict[tuple[str, ...], list[tuple[float, str, Sample]]] = {}
-
-    def offer(
-        self,
-        heading: tuple[str, ...],
-        document: Document,
-        *,
-        score: float | None = None,
-        detail: str = "",
-        facts: tuple[str, ...] = (),
-    ) -> None:
-        """Take a document in if it is among the first of its heading."""
-        place = draw(self.seed, "audit", document.id)
-        heap = self.heaps.setdefault(heading, [])
-        if len(heap) == self.config.samples and (-place, document.id) <= heap[0][:2]:
-            return
-        sample = Sample(
-            place,
-            document.id,
-            document.source,
-            document.group or UNIDENTIFIED,
-            document.url,
-            document.language,
-            excerpt(document.text, self.config.excerpt_chars),
-            len(document.text),
-            score,
-            detail,
-            facts,
-        )
-        push = heapq.heappush if len(heap) < self.config.samples else heapq.heapreplace
-        push(heap, (-place, document.id, sample))
-
-    def of(self, heading: tuple[str, ...]) -> list[Sample]:
-        """Return a heading's samples in the order of the draw."""
-        return sorted(sample for _, _, sample in self.heaps.get(heading, []))
-
-
-def excerpt(text: str, chars: int) -> str:
-    """Return a text's start, with a mark where it was cut."""
-    return text if len(text) <= chars else text[:chars] + " …"
+    def as_row(self, step: str) -> dict[str, Any]:
+        """Return the step's entry in funnel.json."""
+        return {
+            "step": step,
+            "unit": self.unit,
+            "in": self.taken,
+            "out": self.kept,
+            "dropped": dict(sorted(self.dropped.items(), key=lambda item: (-item[1], item[0]))),
+            "groups": _in_and_out(self.groups_in, self.groups_out),
+            "sources": _in_and_out(self.sources_in, self.sources_out),
+        }
 
 
 class Funnel:
-    """Runs steps one after the other and keeps account of them."""
+    """Sends documents through steps and keeps account of them."""
 
-    def __init__(self, config: AuditConfig, *, seed: int) -> None:
-        """Start with nothing run."""
+    def __init__(
+        self,
+        config: AuditConfig,
+        *,
+        seed: int,
+        keep_drop: Callable[[Drop], object] = lambda drop: None,
+    ) -> None:
+        """Start with nothing run; `keep_drop` gets each dropped document."""
         self.config = config
-        self.rows: list[dict[str, Any]] = []
-        self.drops: list[Drop] = []
+        self.keep_drop = keep_drop
+        self.tallies: dict[str, Tally] = {}
         self.samples = Samples(config, seed=seed)
 
-    def run(
+    def through(
         self,
         name: str,
         step: Callable[[Iterable[ItemT]], Iterator[Outcome]],
         items: Iterable[ItemT],
         *,
-        total: int,
         unit: str = "documents",
-    ) -> list[Document]:
-        """Run one step to its end, print its line and return the documents it keeps, in order.
+    ) -> Iterator[Document]:
+        """Return the documents that a step keeps, in order, counted as they pass.
 
         Args:
             name: the step's name, in lines, rows and drops.
             step: what maps items to outcomes.
             items: pages or documents.
-            total: how many there are.
             unit: what they are called.
-
-        Raises:
-            UserError: if the step kept nothing.
         """
-        counted = _Counted(f"documents {name}", total, unit)
-        kept: list[Document] = []
-        dropped: Counter[str] = Counter()
-        groups_out: Counter[str] = Counter()
-        sources_out: Counter[str] = Counter()
-        for outcome in step(counted.over(items)):
-            if isinstance(outcome, Rejected):
-                dropped[outcome.reason] += 1
-                self._keep_drop(name, outcome)
-                continue
-            kept.append(outcome)
-            groups_out[outcome.group or UNIDENTIFIED] += 1
-            sources_out[outcome.source] += 1
-        taken = sum(counted.sources.values())
-        given = len(kept) + dropped.total()
-        assert taken == given, f"{name} took {taken} items and answered {given}"
-        self.rows.append(
-            {
-                "step": name,
-                "unit": unit,
-                "in": taken,
-                "out": len(kept),
-                "dropped": dict(dropped.most_common()),
-                "groups": _in_and_out(counted.groups, groups_out),
-                "sources": _in_and_out(counted.sources, sources_out),
-            }
-        )
-        counted.close(len(kept), dropped)
-        if not kept:
-            raise NothingLeftError(name, taken, dropped)
-        return kept
+        return self._pass(name, self.tallies.setdefault(name, Tally(unit)), step, items)
 
-    def _keep_drop(self, name: str, rejected: Rejected) -> None:
+    def _pass(
+        self,
+        name: str,
+        tally: Tally,
+        step: Callable[[Iterable[ItemT]], Iterator[Outcome]],
+        items: Iterable[ItemT],
+    ) -> Iterator[Document]:
+        upstream = _Timed(items)
+        outcomes = step(_counted(upstream, tally))
+        while True:
+            started, waited = time.perf_counter(), upstream.seconds
+            outcome = next(outcomes, None)
+            tally.seconds += time.perf_counter() - started - (upstream.seconds - waited)
+            if outcome is None:
+                return
+            if isinstance(outcome, Rejected):
+                tally.dropped[outcome.reason] += 1
+                self._drop(name, outcome)
+                continue
+            tally.groups_out[outcome.group or UNIDENTIFIED] += 1
+            tally.sources_out[outcome.source] += 1
+            yield outcome
+
+    def _drop(self, name: str, rejected: Rejected) -> None:
         document = rejected.document
-        self.drops.append(
+        self.keep_drop(
             Drop(
                 document.id,
                 document.source,
@@ -171,6 +138,50 @@ class Funnel:
         heading = (name, rejected.reason)
         self.samples.offer(heading, document, score=rejected.score, detail=rejected.detail)
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Return funnel.json: an entry a step, in the order they were run."""
+        return [tally.as_row(name) for name, tally in self.tallies.items()]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return counts and samples as JSON values, as `add` takes them."""
+        tallies = {
+            name: {"unit": t.unit, "seconds": t.seconds, "bytes_in": t.bytes_in}
+            | {table: dict(getattr(t, table)) for table in TABLES}
+            for name, t in self.tallies.items()
+        }
+        return {"tallies": tallies, "samples": self.samples.as_json()}
+
+    def add(self, facts: dict[str, Any]) -> None:
+        """Add the counts and samples of another task."""
+        for name, row in facts["tallies"].items():
+            tally = self.tallies.setdefault(name, Tally(row["unit"]))
+            tally.seconds += row["seconds"]
+            tally.bytes_in += row["bytes_in"]
+            for table in TABLES:
+                getattr(tally, table).update(row[table])
+        self.samples.add(facts["samples"])
+
+    def say(self, names: Iterable[str]) -> None:
+        """Print a line for each of the steps.
+
+        Raises:
+            NothingLeftError: at the first that kept nothing.
+        """
+        for name in names:
+            tally = self.tallies.get(name, Tally())
+            taken, dropped = tally.taken, tally.dropped
+            rate = taken / max(tally.seconds, 1e-6)
+            line = f"{f'documents {name}':<24}{taken:,} {tally.unit} → {tally.kept:,}"
+            line += f"   {rate:,.0f}/s a processor"
+            if dropped:
+                line += f"   dropped {dropped.total():,}: {_reasons(dropped)}"
+            say(line)
+            given = tally.kept + dropped.total()
+            assert taken == given, f"{name} took {taken} items and answered {given}"
+            if not tally.kept:
+                raise NothingLeftError(name, taken, dropped)
+
 
 class NothingLeftError(UserError):
     """A step dropped every document."""
@@ -180,30 +191,30 @@ class NothingLeftError(UserError):
         super().__init__(f"documents {step}: {why}")
 
 
-class _Counted:
-    """Items on their way into a step: counted, with progress on the terminal."""
+class _Timed:
+    """An iterator that knows how long its source took, so that a step is timed by itself."""
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
-        self.label, self.unit = label, unit
-        self.groups: Counter[str] = Counter()
-        self.sources: Counter[str] = Counter()
-        self.progress = Progress(label, total=total, unit=unit)
-        self.started = time.monotonic()
+    def __init__(self, items: Iterable[Any]) -> None:
+        self.items = iter(items)
+        self.seconds = 0.0
 
-    def over(self, items: Iterable[ItemT]) -> Iterator[ItemT]:
-        for item in items:
-            self.groups[_group(item)] += 1
-            self.sources[item.source] += 1
-            self.progress.advance()
-            yield item
+    def __iter__(self) -> Iterator[Any]:
+        return self
 
-    def close(self, kept: int, dropped: Counter[str]) -> None:
-        taken = sum(self.sources.values())
-        rate = taken / max(time.monotonic() - self.started, 1e-6)
-        line = f"{self.label:<24}{taken:,} {self.unit} → {kept:,}   {rate:,.0f}/s"
-        if dropped:
-            line += f"   dropped {dropped.total():,}: {_reasons(dropped)}"
-        self.progress.close(line)
+    def __next__(self) -> Any:
+        started = time.perf_counter()
+        try:
+            return next(self.items)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def _counted(items: Iterable[ItemT], tally: Tally) -> Iterator[ItemT]:
+    for item in items:
+        tally.groups_in[_group(item)] += 1
+        tally.sources_in[item.source] += 1
+        tally.bytes_in += len(item.text) if isinstance(item, Document) else len(item.content)
+        yield item
 
 
 def _group(item: Page | Document) -> str:
@@ -221,5 +232,6 @@ def _in_and_out(taken: Counter[str], kept: Counter[str]) -> dict[str, dict[str, 
 
 
 def _reasons(dropped: Counter[str]) -> str:
-    shown = [f"{reason} {count:,}" for reason, count in dropped.most_common(REASONS_SHOWN)]
-    return ", ".join(shown) + (" …" if len(dropped) > REASONS_SHOWN else "")
+    ordered = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{reason} {count:,}" for reason, count in ordered[:REASONS_SHOWN]]
+    return ", ".join(shown) + (" …" if len(ordered) > REASONS_SHOWN else "")

@@ -8,7 +8,8 @@ A shard is `NAME.npy` (one long row of token ids, `<|endoftext|>` after each doc
 that losses can be told per byte. Cutting to the context happens in the loader, by position alone.
 """
 
-from collections import Counter, defaultdict
+import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from openqwen.core.documents import Document, read_documents
+from openqwen.core.documents import Document, count_rows, read_documents
 from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path, read_json, write_json
 from openqwen.core.log import Progress, say
@@ -90,29 +91,27 @@ def build_shards(
         UserError: if the training split holds less than one sequence.
     """
     encoder = Tokenizer.from_file(tokenizer)
-    encoded: dict[str, list[tuple[Span, list[int]]]] = defaultdict(list)
-    path = documents / "documents.parquet"
-    total = pq.ParquetFile(path).metadata.num_rows
-    progress = Progress("shards    encode", total=total, unit="documents")
-    for document, ids in encode_documents(read_documents(path), encoder):
-        num_bytes = sum(len(part.encode("utf-8", "replace")) for part in texts_of(document))
-        for _ in range(document.epochs if document.split == "train" else 1):
-            span = Span(document.id, document.group, 0, len(ids), num_bytes)
-            encoded[document.split].append((span, ids))
-        progress.advance()
-    progress.close()
-
+    path = documents / "documents"
+    progress = Progress("shards    encode", total=count_rows(path), unit="documents")
     counts: dict[str, Any] = {}
-    for split in SPLITS:
-        counts[split] = _write_split(out, split, encoded[split], encoder.vocab_size, seed)
-        sequences = max(0, counts[split]["tokens"] - 1) // config.context_length
-        counts[split]["sequences"] = sequences
-        say(
-            f"shards    {split:<11} {counts[split]['documents']:,} documents   "
-            f"{counts[split]['tokens']:,} tokens   {sequences:,} sequences of "
-            f"{config.context_length:,}   "
-            + ", ".join(f"{g} {n:,}" for g, n in counts[split]["tokens_by_group"].items())
-        )
+    with tempfile.TemporaryDirectory(prefix="encoded-", dir=out) as folder:
+        encoded = {split: _Encoded(Path(folder) / split, encoder.vocab_size) for split in SPLITS}
+        for document, ids in encode_documents(read_documents(path), encoder):
+            encoded[document.split].add(document, ids)
+            progress.advance()
+        progress.close()
+        for split in SPLITS:
+            counts[split] = _write_split(out, split, encoded[split], seed)
+            sequences = max(0, counts[split]["tokens"] - 1) // config.context_length
+            counts[split]["sequences"] = sequences
+            say(
+                f"shards    {split:<11} {counts[split]['documents']:,} documents   "
+                f"{counts[split]['tokens']:,} tokens   {sequences:,} sequences of "
+                f"{config.context_length:,}   "
+                + ", ".join(f"{g} {n:,}" for g, n in counts[split]["tokens_by_group"].items())
+            )
+    for source, tokens in counts["train"]["tokens_by_source"].items():
+        say(f"shards    from        {source:<26}{tokens:>14,} tokens")
     if not counts["train"]["sequences"]:
         raise UserError(
             f"the training documents hold {counts['train']['tokens']:,} tokens, less than one "
@@ -163,27 +162,62 @@ def read_context_length(directory: Path) -> int:
     return int(read_json(directory / "shards.json")["context_length"])
 
 
-def _write_split(
-    out: Path, split: str, encoded: list[tuple[Span, list[int]]], vocab_size: int, seed: int
-) -> dict[str, Any]:
+class _Encoded:
+    """The tokens of one split on their way to the shard: on disk, in the documents' order."""
+
+    def __init__(self, path: Path, vocab_size: int) -> None:
+        self.path = path
+        self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+        self.file = path.open("wb")
+        self.spans: list[Span] = []
+        self.copies: list[int] = []
+        self.sources: list[str] = []
+        self.size = 0
+
+    def add(self, document: Document, ids: list[int]) -> None:
+        num_bytes = sum(len(part.encode("utf-8", "replace")) for part in texts_of(document))
+        self.spans.append(Span(document.id, document.group, self.size, len(ids), num_bytes))
+        self.copies.append(document.epochs if document.split == "train" else 1)
+        self.sources.append(document.source)
+        self.file.write(np.array(ids, dtype=self.dtype).tobytes())
+        self.size += len(ids)
+
+    def tokens(self) -> NDArray[np.unsignedinteger[Any]]:
+        """Return all tokens, memory-mapped; nothing can be added afterwards."""
+        self.file.close()
+        if not self.size:
+            return np.empty(0, dtype=self.dtype)
+        return np.memmap(self.path, dtype=self.dtype, mode="r")
+
+
+def _write_split(out: Path, split: str, encoded: _Encoded, seed: int) -> dict[str, Any]:
     """Shuffle one split's documents, write tokens and index, return its counts."""
-    order = np.random.default_rng([seed, SPLITS.index(split)]).permutation(len(encoded))
-    dtype = np.uint16 if vocab_size <= 2**16 else np.uint32
-    tokens_N = np.empty(sum(span.tokens for span, _ in encoded), dtype=dtype)
+    tokens_N = encoded.tokens()
+    copies_M = np.repeat(np.arange(len(encoded.spans)), encoded.copies)
+    order = np.random.default_rng([seed, SPLITS.index(split)]).permutation(len(copies_M))
     rows, start = [], 0
     groups: Counter[str] = Counter()
-    for position in order:
-        span, ids = encoded[position]
-        tokens_N[start : start + span.tokens] = ids
-        rows.append({"id": span.id, "group": span.group, "start": start})
-        rows[-1] |= {"tokens": span.tokens, "bytes": span.bytes}
-        groups[span.group] += span.tokens
-        start += span.tokens
-    _save_array(out / f"{split}.npy", tokens_N)
+    sources: Counter[str] = Counter()
+    total = sum(encoded.spans[place].tokens for place in copies_M.tolist())
+    with atomic_path(out / f"{split}.npy") as temporary, temporary.open("wb") as file:
+        header = {"descr": encoded.dtype.str, "fortran_order": False, "shape": (total,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for place in copies_M[order].tolist():
+            span = encoded.spans[place]
+            file.write(tokens_N[span.start : span.start + span.tokens].tobytes())
+            rows.append({"id": span.id, "group": span.group, "start": start})
+            rows[-1] |= {"tokens": span.tokens, "bytes": span.bytes}
+            groups[span.group] += span.tokens
+            sources[encoded.sources[place]] += span.tokens
+            start += span.tokens
     with atomic_path(out / f"{split}.parquet") as temporary:
         pq.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA), temporary)
-    by_group = dict(sorted(groups.items()))
-    return {"documents": len(rows), "tokens": len(tokens_N), "tokens_by_group": by_group}
+    return {
+        "documents": len(rows),
+        "tokens": total,
+        "tokens_by_group": dict(sorted(groups.items())),
+        "tokens_by_source": dict(sorted(sources.items())),
+    }
 
 
 def _save_array(path: Path, array: NDArray[Any]) -> None:

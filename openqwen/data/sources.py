@@ -8,7 +8,6 @@ Same archives or files in, same bytes out.
 
 import json
 import platform
-import re
 import sysconfig
 import tempfile
 from collections.abc import Iterator
@@ -34,10 +33,12 @@ from openqwen.core.log import format_bytes, say
 from openqwen.data.benchmark_texts import write_benchmark
 from openqwen.data.catalogue import BENCHMARKS, PREFERENCES, SOURCES, WITHOUT_APT, Source
 from openqwen.data.origin import Origin, SetAside
-from openqwen.data.readers import KNOWN_KINDS, read_files, read_path
+from openqwen.data.readers import KNOWN_KINDS, read_files
 from openqwen.data.rows import HTML, MESSAGES, PYTHON, TEXT
 from openqwen.data.sources_config import SourcesConfig
+from openqwen.data.splits import is_readable, list_splits
 
+LISTED_BYTES = 1 << 40  # listing cuts nothing
 OWN_FILES = "give your own files with --set sources.paths=[…]"
 UNITS = {HTML: "pages", TEXT: "texts", PYTHON: "files", MESSAGES: "conversations"}
 # folders of the standard library that hold other people's packages, or tests
@@ -52,7 +53,6 @@ class Gathered:
     files: int = 0
     pages: int = 0
     bytes: int = 0
-    licences: set[str] = field(default_factory=set)
     set_aside: SetAside = field(default_factory=SetAside)
 
     def as_json(self) -> dict[str, Any]:
@@ -77,22 +77,25 @@ def gather_sources(config: SourcesConfig, out: Path) -> dict[str, Any]:
     empty_directory(out / "pages")
     empty_directory(out / "benchmarks")
     empty_directory(out / "preferences")
-    benchmarks = _write_benchmarks(config, out)
     left_out: dict[str, str] = {}
+    facts: dict[str, Any] = {"paths": list(config.paths)}
     if config.paths:
-        sources = _gather_paths(config, out)
+        sources = _list_paths(config)
+        facts |= {"licence": config.licence, "max_pages_per_source": config.max_pages_per_source}
     else:
-        sources = _gather_catalogue(config, out, left_out)
-    facts = {
-        "sources": {name: gathered.as_json() for name, gathered in sources.items()},
+        gathered = _gather_catalogue(config, out, left_out)
+        sources = {name: found.as_json() for name, found in gathered.items()}
+    benchmarks = _write_benchmarks(config, out)
+    facts |= {
+        "sources": sources,
         "benchmarks": benchmarks,
         "preferences": _write_preferences(config, out),
         "left_out": left_out,
     }
     write_json(out / "sources.json", facts)
     return {
-        "pages": {name: gathered.pages for name, gathered in sources.items()},
-        "bytes": {name: gathered.bytes for name, gathered in sources.items()},
+        "pages": {name: row["pages"] for name, row in sources.items() if "pages" in row},
+        "bytes": {name: row["bytes"] for name, row in sources.items()},
         "benchmarks": {name: known["rows"] for name, known in benchmarks.items()},
         "left_out": sorted(left_out),
     }
@@ -220,35 +223,29 @@ def _write_source(
     return gathered
 
 
-def _gather_paths(config: SourcesConfig, out: Path) -> dict[str, Gathered]:
-    """Read the user's files, one Parquet file a path; rows that name a source count under it."""
-    sources: dict[str, Gathered] = {}
-    names: list[str] = []
-    for given in config.paths:
-        path = Path(given).expanduser()
-        names.append(_new_name(path, names))
-        total = Gathered({}, files=len(list_files(path)) if path.is_dir() else 1)
-        pages = read_path(
-            path, source=names[-1], licence=config.licence, config=config, set_aside=total.set_aside
-        )
-        counted = _counted(_limited(pages, config), total, sources)
-        if not write_pages(out / "pages" / f"{names[-1]}.parquet", counted):
+def _list_paths(config: SourcesConfig) -> dict[str, dict[str, Any]]:
+    """Return what the user's paths hold; they are read where they lie, by the documents stage.
+
+    Raises:
+        UserError: if a path doesn't exist, can't be listed or holds no known kind of file.
+    """
+    sources: dict[str, dict[str, Any]] = {}
+    for path in config.paths:
+        splits = list_splits([path], target_bytes=LISTED_BYTES)
+        parts = [part for split in splits for part in split.parts if is_readable(part)]
+        if not parts:
             raise UserError(
-                f"sources.paths holds {given}, where no page can be read "
-                f"({total.set_aside.summary() or 'no file'}; known are {' '.join(KNOWN_KINDS)}, "
-                "also with .gz)"
+                f"sources.paths holds {path}, where no file can be read; known are "
+                f"{' '.join(KNOWN_KINDS)}, also with .gz"
             )
-        _say_source(names[-1], total, "pages", config.licence, "")
-        entry = sources.setdefault(names[-1], Gathered({}))
-        entry.facts["path"] = given
-        entry.files, entry.set_aside = total.files, total.set_aside
-    for name, entry in sources.items():
-        licences = sorted(entry.licences) or [config.licence]
-        entry.facts |= dict.fromkeys(("registry", "package", "version", "sha256"), "") | {
-            "about": "own files" if name in names else "rows of own files",
-            "licence": "; ".join(licences),
-            "non_commercial": any("-NC" in licence.upper() for licence in licences),
-        }
+        names = (f"{splits[0].source}-{n}" if n > 1 else splits[0].source for n in count(1))
+        name = next(candidate for candidate in names if candidate not in sources)
+        num_bytes = sum(split.num_bytes for split in splits)
+        row: dict[str, Any] = {"path": path, "files": len(parts), "bytes": num_bytes}
+        row |= {"licence": config.licence, "non_commercial": "-NC" in config.licence.upper()}
+        sources[name] = row | {"about": "own files, read where they lie"}
+        size = format_bytes(num_bytes)
+        say(f"{'sources':<14}{name:<26}{len(parts):>7,} {'files':<14}{size:>9}   {config.licence}")
     return sources
 
 
@@ -265,33 +262,16 @@ def library_files(root: Path) -> list[Path]:
     ]
 
 
-def _counted(
-    pages: Iterator[Page], total: Gathered, by_source: dict[str, Gathered] | None = None
-) -> Iterator[Page]:
-    """Pass pages on; count them in the total and under the source that each one names."""
+def _counted(pages: Iterator[Page], total: Gathered) -> Iterator[Page]:
+    """Pass pages on, counted."""
     for page in pages:
-        counters = [total]
-        if by_source is not None:
-            counters.append(by_source.setdefault(page.source, Gathered({})))
-        for counter in counters:
-            counter.pages += 1
-            counter.bytes += len(page.content)
-            counter.licences.add(page.licence)
+        total.pages += 1
+        total.bytes += len(page.content)
         yield page
 
 
 def _limited(pages: Iterator[Page], config: SourcesConfig) -> Iterator[Page]:
     return islice(pages, config.max_pages_per_source or None)
-
-
-def _new_name(path: Path, taken: list[str]) -> str:
-    """Return a source name made from a path: its last part without the kind, numbered if taken."""
-    name = path.resolve().name
-    for suffix in (".gz", *KNOWN_KINDS):
-        name = name if path.is_dir() else name.removesuffix(suffix)
-    name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "files"
-    numbered = (f"{name}-{number}" if number > 1 else name for number in count(1))
-    return next(candidate for candidate in numbered if candidate not in taken)
 
 
 def _files_hash(files: list[Path], root: Path) -> str:

@@ -84,6 +84,12 @@ def list_splits(paths: Sequence[str], *, target_bytes: int) -> list[Split]:
     return splits
 
 
+def is_readable(part: Part) -> bool:
+    """Return whether a part is of a known kind and its listing showed nothing against it."""
+    kind = InputFile(Store(""), part.path).kind
+    return not part.trouble and (kind in KNOWN_KINDS)
+
+
 def read_split(split: Split, origin: Origin) -> Iterator[Page]:
     """Yield a split's pages; what can't be read is set aside in `origin`, whose source it has.
 
@@ -150,16 +156,17 @@ def _group(
 ) -> Iterator[Split]:
     """Yield splits of consecutive parts, as many as the target takes, at least one."""
     parts: list[Part] = []
-    total = 0
+    size = cost = 0
     for part, num_bytes in pieces:
-        cost = max(num_bytes, FILE_COST_BYTES)
-        if parts and total + cost > target_bytes:
-            yield Split(source, store, tuple(parts), total)
-            parts, total = [], 0
+        own_cost = max(num_bytes, FILE_COST_BYTES)
+        if parts and cost + own_cost > target_bytes:
+            yield Split(source, store, tuple(parts), size)
+            parts, size, cost = [], 0, 0
         parts.append(part)
-        total += cost
+        size += num_bytes
+        cost += own_cost
     if parts:
-        yield Split(source, store, tuple(parts), total)
+        yield Split(source, store, tuple(parts), size)
 
 
 def _escape(path: str) -> str | list[str]:

@@ -20,6 +20,7 @@ STAGES: dict[str, Stage] = {
             "clean, deduplicated, decontaminated documents and their mixture",
             ("sources",),
             f"{_HOME}.documents:run",
+            resumes=True,
         ),
         Stage("tokenizer", "byte-level BPE", ("documents",), f"{_HOME}.tokenizer:run"),
         Stage("shards", "token ids, shuffled", ("documents", "tokenizer"), f"{_HOME}.shards:run"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import openqwen
-from openqwen.core.config import Config, config_hash, to_plain
+from openqwen.core.config import Config, config_hash, to_identity
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files, read_json, sha256_text, write_json
 from openqwen.core.log import format_bytes, format_duration, say
@@ -80,7 +80,7 @@ class StageWork:
         """Return what decides the outputs; equal identities mean equal bytes."""
         return {
             "stage": stage,
-            "settings": to_plain(self.config),
+            "settings": to_identity(self.config),
             "inputs": {name: _input_hash(path) for name, path in self.inputs.items()}
             | listing_hashes(getattr(self.config, "paths", ())),
             "seed": self.seed,

@@ -31,8 +31,9 @@ def test_marks_are_set_by_keys_kept_over_a_reload_and_saved_as_json(browser, tmp
 
     funnel = Funnel(AuditConfig(), seed=0)
     documents = [document(f"<b>text {i}</b><script>fail()</script>", f"s/{i}") for i in range(6)]
-    kept = funnel.run("oddity", odd_ones, documents, total=6)
-    write_audit(tmp_path / "audit.html", funnel, kept, AuditConfig(), seed=0)
+    for kept in funnel.through("oddity", odd_ones, documents):
+        funnel.samples.offer_kept(kept)
+    write_audit(tmp_path / "audit.html", funnel)
 
     page = browser.new_page()
     asked, errors = [], []

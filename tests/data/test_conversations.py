@@ -115,7 +115,7 @@ def test_equal_conversations_fall_on_one_side_of_the_split(tmp_path):
 def test_the_documents_conversations_keep_their_split(tmp_path):
     plain = Document("a", "s", "", "MIT", "text/plain", "text")
     spoken = Document("b", "s", "", "MIT", "x", "t", messages=[USER, ANSWER], split="validation")
-    write_documents(tmp_path / "documents.parquet", [plain, spoken])
+    write_documents(tmp_path / "documents" / "00000.parquet", [plain, spoken])
     (found,) = conversations_of(tmp_path)
     assert (found.id, found.split, found.messages) == ("b", "validation", [USER, ANSWER])
 

@@ -21,8 +21,10 @@ from openqwen.data.funnel import Funnel, NothingLeftError, Samples
 from openqwen.data.steps import Rejected
 
 FILES = (
-    "documents.parquet",
-    "drops.parquet",
+    "documents/00000.parquet",
+    "documents/00003.parquet",
+    "drops/00002.parquet",
+    "inputs.json",
     "funnel.json",
     "mixture.json",
     "contamination.json",
@@ -106,7 +108,7 @@ def built(sources, tmp_path_factory):
 
 def test_every_step_drops_what_it_should_and_says_why(built):
     out, counts = built
-    reasons = {d.id: (d.step, d.reason) for d in read_drops(out / "drops.parquet")}
+    reasons = {d.id: (d.step, d.reason) for d in read_drops(out / "drops")}
     assert reasons == {
         "en-books/empty": ("extract", "empty"),
         "chats/1": ("licence", "non-commercial"),
@@ -123,7 +125,7 @@ def test_every_step_drops_what_it_should_and_says_why(built):
 
 def test_the_kept_are_weighted_and_some_held_out(built):
     out, counts = built
-    kept = list(read_documents(out / "documents.parquet"))
+    kept = list(read_documents(out / "documents"))
     assert {d.id for d in kept if d.group == "zh"} == {f"zh-books/{i}" for i in range(3)}
     assert sum(d.split == "validation" for d in kept) == 2
     train = [d for d in kept if d.split == "train"]
@@ -137,7 +139,7 @@ def test_in_is_out_and_dropped_at_each_step(built):
     out, _ = built
     rows = json.loads((out / "funnel.json").read_text())
     assert [row["step"] for row in rows] == [
-        *("extract", "licence", "language", "exact", "minhash", "rules", "decontaminate"),
+        *("extract", "licence", "language", "url", "exact", "minhash", "rules", "decontaminate"),
         "mixture",
     ]
     for row, later in zip(rows, [*rows[1:], None], strict=True):
@@ -174,7 +176,9 @@ def test_the_same_pages_give_the_same_bytes_in_another_process(sources, built, t
 
 
 def test_steps_can_be_left_out(sources, tmp_path):
-    config = CONFIG.model_copy(update={"skip": ("exact", "minhash", "rules", "decontaminate")})
+    config = CONFIG.model_copy(
+        update={"skip": ("url", "exact", "minhash", "rules", "decontaminate")}
+    )
     counts = build_documents(config, sources, tmp_path, seed=0)
     assert list(counts["dropped"]) == ["extract", "licence", "language", "mixture"]
     assert counts["documents_by_group"]["en"] == 11
@@ -184,7 +188,8 @@ def test_each_step_prints_one_line(sources, tmp_path, capsys):
     build_documents(CONFIG, sources, tmp_path, seed=0)
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
-        r"documents extract       18 pages → 17   [\d,]+/s   dropped 1: empty 1", lines[0]
+        r"documents extract       18 pages → 17   [\d,]+/s a processor   dropped 1: empty 1",
+        next(line for line in lines if "extract" in line),
     )
     assert lines[-1] == f"documents audit         {tmp_path / 'audit.html'}"
     assert any(re.match(r"documents mixture       zh  +[\d.]+ kB × [\d.]+ = ", x) for x in lines)
@@ -228,8 +233,10 @@ def test_hostile_facts_of_a_document_are_escaped_too(tmp_path):
         for found in documents:
             yield Rejected(found, evil, 1.0, evil) if found is bad else found
 
-    kept = funnel.run("step", reject, [bad, document(evil, "s/2", licence=evil)], total=2)
-    write_audit(tmp_path / "audit.html", funnel, kept, AuditConfig(), seed=0)
+    kept = list(funnel.through("step", reject, [bad, document(evil, "s/2", licence=evil)]))
+    for found in kept:
+        funnel.samples.offer_kept(found)
+    write_audit(tmp_path / "audit.html", funnel)
     text = (tmp_path / "audit.html").read_text()
     assert "<script>alert(2)" not in text
     assert '"><script>' not in text
@@ -249,16 +256,17 @@ def test_the_funnel_loses_no_document(verdicts, samples):
         for item in items:
             yield Rejected(item, item.text) if item.id in drop else item
 
-    funnel = Funnel(AuditConfig(samples=samples), seed=0)
+    drops = []
+    funnel = Funnel(AuditConfig(samples=samples), seed=0, keep_drop=drops.append)
+    kept = list(funnel.through("step", step, documents))
     if len(drop) == len(documents):
         with pytest.raises(NothingLeftError):
-            funnel.run("step", step, documents, total=len(documents))
-        kept = []
-    else:
-        kept = funnel.run("step", step, documents, total=len(documents))
+            funnel.say(["step"])
+    elif documents:
+        funnel.say(["step"])
     row = funnel.rows[0]
     assert [d.id for d in kept] == [d.id for d in documents if d.id not in drop]
-    assert {d.id for d in funnel.drops} == drop
+    assert {d.id for d in drops} == drop
     assert row["in"] == len(documents) == row["out"] + sum(row["dropped"].values())
     for reason, count in row["dropped"].items():
         assert len(funnel.samples.of(("step", reason))) == min(count, samples)
@@ -270,10 +278,31 @@ def test_a_step_that_forgets_a_document_is_caught():
         for _ in documents:
             pass
 
+    funnel = Funnel(AuditConfig(), seed=0)
+    list(funnel.through("step", forgetful, [document("a"), document("b")]))
     with pytest.raises(AssertionError, match="took 2 items and answered 1"):
-        Funnel(AuditConfig(), seed=0).run(
-            "step", forgetful, [document("a"), document("b")], total=2
-        )
+        funnel.say(["step"])
+
+
+def test_the_account_of_parts_is_that_of_the_whole():
+    documents = [document(f"text {i}", f"s/{i}") for i in range(60)]
+
+    def odd(items):
+        for item in items:
+            yield Rejected(item, "odd", 1.0) if int(item.id[2:]) % 2 else item
+
+    def account(*parts):
+        total = Funnel(AuditConfig(samples=5), seed=0)
+        for part in parts:
+            funnel = Funnel(AuditConfig(samples=5), seed=0)
+            for kept in funnel.through("odd", odd, part):
+                funnel.samples.offer_kept(kept)
+            total.add(json.loads(json.dumps(funnel.as_json())))
+        return total.rows, total.samples.as_json()
+
+    whole = account(documents)
+    assert account(documents[:7], documents[7:40], documents[40:]) == whole
+    assert whole[0][0]["dropped"] == {"odd": 30}
 
 
 def test_samples_do_not_depend_on_the_order():

@@ -86,7 +86,7 @@ def test_functions_are_those_short_and_documented():
 def test_both_rounds_come_from_code_documents_only(tmp_path):
     code = Document("m", "lib", "", "PSF", "text/x-python", MODULE)
     prose = Document("p", "web", "", "MIT", "text/plain", MODULE, language="en")
-    write_documents(tmp_path / "documents.parquet", [code, prose])
+    write_documents(tmp_path / "documents" / "00000.parquet", [code, prose])
     first, second = code_rounds(tmp_path)
     assert [c.id for c in first] == ["m:double", "m:open"]
     assert [c.id for c in second] == ["m:double:complete", "m:double:explain"]

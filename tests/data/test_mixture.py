@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from documents_for_tests import code, document
 from hypothesis import given, settings
@@ -6,15 +9,11 @@ from hypothesis import strategies as st
 from openqwen.core.config import parse_config
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
+from openqwen.data import mixture
 from openqwen.data.config import DocumentsConfig, MixtureConfig
-from openqwen.data.mixture import (
-    Mixture,
-    copies_for,
-    drop_non_commercial,
-    hold_out,
-    whole_copies,
-)
+from openqwen.data.mixture import apply_plan, copies_for, drop_non_commercial, plan_mixture
 from openqwen.data.steps import Rejected
+from openqwen.data.weighed import Weighed
 
 
 def corpus(**counts):
@@ -29,13 +28,31 @@ def corpus(**counts):
     return documents
 
 
-def mix(documents, seed=0, **settings):
-    mixture = Mixture(MixtureConfig(**settings), seed=seed)
-    outcomes = list(mixture(documents))
+def mix(documents, seed=0, validation_share=0.0, **settings):
+    config = DocumentsConfig(
+        mixture=MixtureConfig(**settings),
+        validation_share=validation_share,
+        long_validation_documents=0,
+    )
+    plan = plan_mixture(Weighed.of(documents, seed=seed), config)
+    outcomes = list(apply_plan(documents, plan, config.mixture))
     kept = [o for o in outcomes if isinstance(o, Document)]
     dropped = [o for o in outcomes if isinstance(o, Rejected)]
     assert len(kept) + len(dropped) == len(documents)
-    return kept, dropped, mixture.report
+    return kept, dropped, plan.report
+
+
+def hold_out(documents, config, seed=0):
+    """Return the ids of the documents held out."""
+    held_N = mixture.hold_out(Weighed.of(documents, seed=seed), config)
+    return [d.id for d, held in zip(documents, held_N, strict=True) if held]
+
+
+def whole_copies(documents, sizes, copies, *, seed):
+    """Return id -> copies of documents that have these sizes."""
+    weighed = replace(Weighed.of(documents, seed=seed), size_N=np.array(sizes))
+    given_N = mixture.whole_copies(weighed, np.arange(len(sizes)), copies)
+    return dict(zip([d.id for d in documents], given_N.tolist(), strict=True))
 
 
 def test_without_weights_every_document_is_used_once():
@@ -179,14 +196,13 @@ def test_copies_do_not_depend_on_the_order_and_do_on_the_seed():
 
 
 def test_held_out_documents_are_a_share_of_every_group_and_get_one_copy():
-    documents = hold_out(
-        corpus(en=100, zh=10, code=1), DocumentsConfig(validation_share=0.05), seed=0
+    documents = corpus(en=100, zh=10, code=1)
+    kept, _, report = mix(
+        documents, weights={"en": 1, "zh": 1, "code": 1}, max_epochs=9, validation_share=0.05
     )
-    held = [d.group for d in documents if d.split == "validation"]
-    assert sorted(held) == ["en"] * 5 + ["zh"]
-    assert [d.id for d in documents] == [d.id for d in corpus(en=100, zh=10, code=1)]
-    kept, _, report = mix(documents, weights={"en": 1, "zh": 1}, max_epochs=9)
-    assert {d.epochs for d in kept if d.split == "validation"} == {1}
+    held = [d for d in kept if d.split == "validation"]
+    assert sorted(d.group for d in held) == ["en"] * 5 + ["zh"]
+    assert {d.epochs for d in held} == {1}
     assert report["groups"]["en"]["validation_documents"] == 5
     assert report["groups"]["en"]["documents"] == 95
 
@@ -200,7 +216,7 @@ def test_some_long_prose_is_held_out_too_a_language_in_turn_the_shortest_first()
     config = DocumentsConfig(
         validation_share=0.0001, long_validation_documents=3, long_validation_bytes=1000
     )
-    held = {d.id for d in hold_out(documents, config, seed=0) if d.split == "validation"}
+    held = set(hold_out(documents, config))
     assert {"long/en-1000", "long/zh-1000", "long/en-2000"} <= held
     assert len(held) <= 3 + 3
 
@@ -210,14 +226,37 @@ def test_a_corpus_of_long_documents_does_not_all_become_validation():
     config = DocumentsConfig(
         validation_share=0.01, long_validation_documents=8, long_validation_bytes=1000
     )
-    held = [d for d in hold_out(documents, config, seed=0) if d.split == "validation"]
-    assert len(held) <= 3 + 1
+    assert len(hold_out(documents, config)) <= 3 + 1
 
 
 def test_nothing_is_held_out_where_nothing_is_asked():
-    assert {
-        d.split for d in hold_out(corpus(en=9), DocumentsConfig(validation_share=0), seed=0)
-    } == {"train"}
+    assert hold_out(corpus(en=9), DocumentsConfig(validation_share=0)) == []
+
+
+def test_fixed_epochs_of_a_source_hold_whatever_its_group_weighs():
+    wiki = [document("w" * 100, f"wiki/{i}") for i in range(10)]
+    kept, _, report = mix(
+        corpus(en=90) + wiki, weights={"en": 1}, target_bytes=10_000, source_epochs={"wiki": 6}
+    )
+    assert {d.epochs for d in kept if d.source == "wiki"} == {6}
+    # the rest of the 10,000 bytes: 4,000 from 90 documents of 100
+    assert report["sources"]["en-books"]["mixture_bytes"] == pytest.approx(4000, abs=100)
+
+
+def test_a_budget_of_tokens_is_one_of_bytes():
+    _, _, report = mix(corpus(en=100), target_tokens=1000, bytes_per_token=4.0)
+    assert report["mixture_bytes"] == pytest.approx(4000, abs=100)
+
+
+def test_parts_weighed_apart_are_the_whole(tmp_path):
+    documents = corpus(en=7, zh=3, code=2)
+    parts = [Weighed.of(documents[:5], seed=3), Weighed.of(documents[5:], seed=3)]
+    parts[1].save(tmp_path / "part.npz")
+    joined = Weighed.joined([parts[0], Weighed.load(tmp_path / "part.npz")])
+    whole = Weighed.joined([Weighed.of(documents, seed=3)])
+    assert (joined.groups, joined.sources) == (whole.groups, whole.sources)
+    for name in ("group_N", "source_N", "size_N", "is_chat_N", "draws_3N"):
+        assert np.array_equal(getattr(joined, name), getattr(whole, name)), name
 
 
 def test_non_commercial_sources_enter_by_name_only():
@@ -230,12 +269,19 @@ def test_non_commercial_sources_enter_by_name_only():
     assert "documents.mixture.non_commercial_sources" in dropped.detail
 
 
+def test_a_licence_is_judged_where_only_the_row_names_it():
+    rows = [document("x", "mine/1", licence="CC-BY-NC-4.0"), document("y", "mine/2")]
+    outcomes = list(drop_non_commercial(MixtureConfig(), frozenset(), rows))
+    assert [o.id for o in outcomes if isinstance(o, Document)] == ["mine/2"]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         ({"mixture": {"weights": {"en": 0}}}, "weights are all 0"),
         ({"mixture": {"weights": {"en": -1}}}, "mixture.weights.en = -1"),
         ({"skip": ["language"]}, "skip.0"),
+        ({"mixture": {"target_bytes": 1, "target_tokens": 1}}, "both set"),
         ({"mixture": {"max_epoch": 2}}, "did you mean mixture.max_epochs"),
     ],
 )

@@ -43,7 +43,7 @@ DOCUMENTS = [
 def build(tmp_path, tokenizer, seed=0, context_length=8, documents=DOCUMENTS):
     for name in ("documents", "tokenizer", "out"):
         (tmp_path / name).mkdir(parents=True)
-    write_documents(tmp_path / "documents" / "documents.parquet", documents)
+    write_documents(tmp_path / "documents" / "documents" / "00000.parquet", documents)
     tokenizer.save(tmp_path / "tokenizer")
     config = ShardsConfig(context_length=context_length)
     counts = build_shards(

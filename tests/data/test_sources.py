@@ -51,45 +51,36 @@ def own_files(tmp_path):
 # the user's files
 
 
-def test_own_files_replace_the_catalogue(tmp_path, own_files, capfd):
+def test_own_files_replace_the_catalogue_and_are_read_where_they_lie(tmp_path, own_files, capfd):
     config = config_of(paths=own_files, licence="CC0-1.0")
     counts = gather_sources(config, tmp_path / "out")
     assert counts == {
-        "pages": {"my-pages": 1, "rows": 1, "web": 1},
-        "bytes": {"my-pages": 10, "rows": 3, "web": 3},
+        "pages": {},
+        "bytes": {"my-pages": 10, "rows": 88},
         "benchmarks": {},
         "left_out": [],
     }
-    pages = [p for path in list_files(tmp_path / "out" / "pages") for p in read_pages(path)]
-    assert [(p.id, p.source, p.licence) for p in pages] == [
-        ("my-pages/sub/a.html", "my-pages", "CC0-1.0"),
-        ("rows/rows.jsonl#0", "rows", "CC0-1.0"),
-        ("rows/rows.jsonl#1", "web", "CC-BY-NC-4.0"),
-    ]
+    assert list_files(tmp_path / "out" / "pages") == []
     first, second = (" ".join(line.split()) for line in capfd.readouterr().out.splitlines())
-    assert first == (
-        "sources my-pages 1 pages 10 bytes CC0-1.0 set aside 1: not a known kind of file 1"
-    )
-    assert second == "sources rows 2 pages 6 bytes CC0-1.0"
+    assert first == "sources my-pages 1 files 10 bytes CC0-1.0"
+    assert second == "sources rows 1 files 88 bytes CC0-1.0"
 
 
 def test_sources_json_says_what_each_source_holds(tmp_path, own_files):
-    gather_sources(config_of(paths=own_files), tmp_path / "out")
-    sources = facts_of(tmp_path / "out")["sources"]
-    assert sources["my-pages"]["files"] == 2
-    assert sources["my-pages"]["path"] == own_files[0]
-    assert sources["my-pages"]["set_aside"] == {
-        "not a known kind of file": {"count": 1, "examples": ["b.exe"]}
-    }
-    assert (sources["rows"]["licence"], sources["rows"]["non_commercial"]) == ("unknown", False)
-    assert (sources["web"]["licence"], sources["web"]["non_commercial"]) == ("CC-BY-NC-4.0", True)
+    gather_sources(config_of(paths=own_files, licence="CC-BY-NC-4.0"), tmp_path / "out")
+    facts = facts_of(tmp_path / "out")
+    assert facts["paths"] == own_files
+    assert facts["licence"] == "CC-BY-NC-4.0"
+    assert facts["sources"]["my-pages"]["files"] == 1
+    assert facts["sources"]["my-pages"]["path"] == own_files[0]
+    assert facts["sources"]["rows"]["non_commercial"] is True
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path, own_files):
     for out in ("one", "two"):
         gather_sources(config_of(paths=own_files), tmp_path / out)
     one, two = list_files(tmp_path / "one"), list_files(tmp_path / "two")
-    assert [p.name for p in one] == ["my-pages.parquet", "rows.parquet", "sources.json"]
+    assert [p.name for p in one] == ["sources.json"]
     assert [sha256_file(p) for p in one] == [sha256_file(p) for p in two]
 
 
@@ -101,26 +92,20 @@ def test_paths_with_one_name_stay_apart_and_an_earlier_attempt_leaves_nothing(tm
         paths.append(str(tmp_path / number / "x.txt"))
     (tmp_path / "out" / "pages").mkdir(parents=True)
     (tmp_path / "out" / "pages" / "old.parquet").touch()
-    counts = gather_sources(config_of(paths=paths), tmp_path / "out")
-    assert counts["pages"] == {"x": 1, "x-2": 1}
-    assert {p.stem for p in (tmp_path / "out" / "pages").iterdir()} == {"x", "x-2"}
-
-
-def test_pages_of_a_source_can_be_limited(tmp_path):
-    for name in "abc":
-        (tmp_path / "in").mkdir(exist_ok=True)
-        (tmp_path / "in" / f"{name}.txt").write_text(name)
-    config = config_of(paths=[str(tmp_path / "in")], max_pages_per_source=2)
-    gather_sources(config, tmp_path / "out")
-    assert [p.content for p in read_pages(tmp_path / "out/pages/in.parquet")] == [b"a", b"b"]
+    gather_sources(config_of(paths=paths), tmp_path / "out")
+    found = facts_of(tmp_path / "out")["sources"]
+    assert {name: row["path"] for name, row in found.items()} == dict(
+        zip(("x", "x-2"), paths, strict=True)
+    )
+    assert list((tmp_path / "out" / "pages").iterdir()) == []
 
 
 def test_a_path_without_a_page_is_one_line_that_says_why(tmp_path):
     (tmp_path / "a.exe").touch()
     with pytest.raises(UserError) as error:
         gather_sources(config_of(paths=[str(tmp_path / "a.exe")]), tmp_path / "out")
-    assert "a.exe, where no page can be read (set aside 1: not a known kind" in str(error.value)
-    assert ".parquet .warc, also with .gz)" in str(error.value)
+    assert "a.exe, where no file can be read; known are" in str(error.value)
+    assert str(error.value).endswith(".parquet .warc, also with .gz")
 
 
 # settings

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from openqwen.cli.data.engine_options import add_engine_options, add_engine_settings
 from openqwen.cli.recipe_arguments import add_recipe_option, run_stage
 from openqwen.cli.sources import add_paths, add_paths_option
 
@@ -15,12 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the action's arguments."""
     add_paths_option(parser)
     parser.add_argument("--out", required=True, help="directory to write")
+    add_engine_options(parser)
     add_recipe_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run both stages."""
     add_paths(args)
+    add_engine_settings(args)
     out = Path(args.out)
     run_stage("sources", args, {}, out / "sources")
     run_stage("documents", args, {"sources": out / "sources"}, out / "documents")

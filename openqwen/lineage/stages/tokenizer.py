@@ -12,7 +12,7 @@ def run(work: StageWork) -> dict[str, Any]:
     assert isinstance(work.config, TokenizerConfig)
     return train_tokenizer(
         work.config,
-        work.inputs["documents"] / "documents.parquet",
+        work.inputs["documents"] / "documents",
         work.out,
         keep=lambda document: document.split == "train",
     )

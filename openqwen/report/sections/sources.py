@@ -13,8 +13,8 @@ REGISTRIES = {"debian": "Debian", "pypi": "PyPI", "python": "Python"}
 def headline(stage: StageFacts) -> list[str]:
     """Return the number of pages and their size."""
     sources = stage.json("sources.json")["sources"].values()
-    pages, size = _sum(sources, "pages"), _sum(sources, "bytes")
-    return [f"{integer(pages)} pages", f"{format_bytes(size)} of raw text"]
+    pages, size = _sum(sources, "pages"), format_bytes(_sum(sources, "bytes"))
+    return [f"{integer(pages)} pages", f"{size} of raw text"] if pages else [f"{size} of own files"]
 
 
 def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
@@ -24,7 +24,7 @@ def blocks(stage: StageFacts, run: RunFacts) -> list[Block]:
     aside = [
         Row((name, reason, ", ".join(entry["examples"][:2]), integer(entry["count"])))
         for name, source in facts["sources"].items()
-        for reason, entry in source["set_aside"].items()
+        for reason, entry in source.get("set_aside", {}).items()
     ]
     if aside:
         columns = ("source", "reason", "for example", "records")
@@ -43,27 +43,28 @@ def _sources_table(sources: dict[str, dict[str, Any]]) -> Table:
     rows = []
     for name, source in sources.items():
         licence = source["licence"] + (" · non-commercial" if source["non_commercial"] else "")
-        aside = sum(entry["count"] for entry in source["set_aside"].values())
+        aside = _aside(source)
         cells = (
             name,
             source["about"],
             _origin(name, source),
             licence,
-            integer(source["pages"]),
+            integer(source["pages"]) if "pages" in source else MISSING,
             format_bytes(source["bytes"]),
             integer(aside),
         )
         rows.append(Row(cells))
     every = sources.values()
     total = ("all", "", "", "", integer(_sum(every, "pages")))
-    aside = sum(e["count"] for source in every for e in source["set_aside"].values())
+    aside = sum(map(_aside, every))
     rows.append(Row((*total, format_bytes(_sum(every, "bytes")), integer(aside)), "total"))
     return Table(
         "Sources",
         ("source", "what it is", "from", "licence", "pages", "size", "set aside"),
         rows,
         text_columns=4,
-        note="A page is one record: an HTML page, a text, a source file or a conversation.",
+        note="A page is one record: an HTML page, a text, a source file or a conversation. Own "
+        "files are read by the documents stage, which counts their pages and what it set aside.",
     )
 
 
@@ -90,4 +91,8 @@ def _benchmarks_table(benchmarks: dict[str, dict[str, Any]]) -> Table:
 
 
 def _sum(sources: Any, key: str) -> int:
-    return sum(int(source[key]) for source in sources)
+    return sum(int(source.get(key, 0)) for source in sources)
+
+
+def _aside(source: dict[str, Any]) -> int:
+    return sum(entry["count"] for entry in source.get("set_aside", {}).values())
