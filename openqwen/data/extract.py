@@ -44,8 +44,8 @@ def extract(config: ExtractConfig, pages: Iterable[Page]) -> Iterator[Outcome]:
 
     Yields:
         Documents with cleaned text and no language yet; rejected ones with reason "empty", "too
-        large", "not text", "encoding", "bad messages", "unknown media", "timeout", "crash" or
-        "failed".
+        large", "not text", "encoding", "bad messages", "unknown media", "timeout", "memory",
+        "crash" or "failed".
     """
     with Isolated(
         "openqwen.data.html:main_text",
@@ -139,7 +139,7 @@ def parse_messages(text: str) -> list[Message]:
     """
     try:
         rows = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # depth bombs and endless numbers too
         raise ExtractError("bad messages", f"not JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ExtractError("bad messages", "not a list of objects")

@@ -1,42 +1,70 @@
 """A function in child processes that may hang, crash or eat memory without taking the run along.
 
-    with Isolated("openqwen.data.html:main_text", 2, cpu_s=10, memory_bytes=2**32) as pool:
+    with Isolated("openqwen.data.html:main_text", 1, cpu_s=10, memory_bytes=2**31) as pool:
         for page, answer in pool.map(pages, decode): ...
 
 Broken pages do all three to HTML parsers. Time is the child's processor time, so a busy machine
-loses no page; the kernel's timer ends the child, even inside compiled code.
+loses no page; the kernel's timer ends the child, even inside compiled code. A child has the next
+pages in its pipe while the caller works on the last ones.
 """
 
 import contextlib
-import importlib
-import resource
+import fcntl
+import os
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
+
+from openqwen.data.isolated_child import (
+    FAILED,
+    FULL_SHARE,
+    MEMORY,
+    OK,
+    READ_BYTES,
+    READY,
+    RENEW_CODE,
+    frame,
+    take_frames,
+)
 
 ItemT = TypeVar("ItemT")
 
-MAX_WAITING = 64  # items kept back behind a slow one
+MAX_WAITING = 64  # items a child has been given or that wait behind a slow one, for each child
+MAX_WAITING_BYTES = 4 << 20  # of their text, for each child; two items wait whatever their size
+PIPE_BYTES = 1 << 20  # what Linux lets anyone ask for; a pipe holds 64 KiB else
+STDERR_BYTES = 4096  # of a dead child's last words
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
-    "from openqwen.data.isolate import serve; serve({arguments})"
+    "from openqwen.data.isolated_child import serve; serve({arguments})"
 )
-_OK, _FAILED = b"+", b"-"
+_REASONS = {FAILED: "failed", MEMORY: "memory"}
+_NO_MEMORY = ("bad_alloc", "MemoryError", "memory allocation", "out of memory", "allocate memory")
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a call gave nothing: reason is "timeout", "crash" or "failed"."""
+    """Why a call gave nothing: reason is "timeout", "memory", "crash" or "failed"."""
 
     reason: str
     detail: str
+
+
+@dataclass(eq=False, slots=True)
+class _Job(Generic[ItemT]):
+    """One item on its way; `call` is None where it passes by."""
+
+    item: ItemT
+    call: bytes | None
+    answer: str | Failure | None = None
+    is_done: bool = False
 
 
 class Isolated:
@@ -51,9 +79,8 @@ class Isolated:
             cpu_s: processor time a call may take, in seconds.
             memory_bytes: address space of a child, in bytes.
         """
-        self.arguments = (function, cpu_s, memory_bytes)
-        self.idle = deque(_Worker(*self.arguments) for _ in range(num_workers))
-        self.all = set(self.idle)
+        arguments = (function, cpu_s, memory_bytes)
+        self.children = [_Child(*arguments) for _ in range(num_workers)]
 
     def __enter__(self) -> Self:
         """Return the pool itself."""
@@ -66,96 +93,187 @@ class Isolated:
         traceback: TracebackType | None,
     ) -> None:
         """End the children."""
-        for worker in self.all:
-            worker.end()
+        for child in self.children:
+            child.end()
 
     def map(
         self, items: Iterable[ItemT], text_of: Callable[[ItemT], str | None]
     ) -> Iterator[tuple[ItemT, str | Failure | None]]:
         """Yield each item, in order, with what the function made of its text.
 
-        Items whose text is None pass by with the answer None.
+        Items whose text is None pass by with the answer None. Items are taken ahead of what is
+        yielded, as many as keep the children at work.
         """
-        running: deque[tuple[ItemT, _Worker | None]] = deque()
-        for item in items:
-            text = text_of(item)
-            must_wait = text is not None and not self.idle
-            while running and (running[0][1] is None or must_wait or len(running) >= MAX_WAITING):
-                yield self._finish(*running.popleft())
-                must_wait = text is not None and not self.idle
-            worker = None
-            if text is not None:
-                worker = self.idle.popleft()
-                worker.send(text)
-            running.append((item, worker))
-        while running:
-            yield self._finish(*running.popleft())
+        waiting: deque[_Job[ItemT]] = deque()
+        num_bytes, source, is_over = 0, iter(items), False
+        while True:
+            while not is_over and self._has_room(len(waiting), num_bytes):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    is_over = True
+                    break
+                job = self._begin(item, text_of(item))
+                num_bytes += len(job.call or b"")
+                waiting.append(job)
+            if not waiting:
+                return
+            job = waiting.popleft()
+            while not job.is_done:
+                self._exchange()
+            num_bytes -= len(job.call or b"")
+            yield job.item, job.answer
 
-    def _finish(self, item: ItemT, worker: "_Worker | None") -> tuple[ItemT, str | Failure | None]:
-        if worker is None:
-            return item, None
-        answer = worker.receive()
-        if not worker.is_alive:
-            self.all.remove(worker)
-            worker = _Worker(*self.arguments)
-            self.all.add(worker)
-        self.idle.append(worker)
-        return item, answer
+    def _has_room(self, num_waiting: int, num_bytes: int) -> bool:
+        children = len(self.children)
+        if num_waiting < 2 * children:
+            return True
+        return num_waiting < MAX_WAITING * children and num_bytes < MAX_WAITING_BYTES * children
+
+    def _begin(self, item: ItemT, text: str | None) -> _Job[ItemT]:
+        """Give an item to the child that has least to do."""
+        if text is None:
+            return _Job(item, None, is_done=True)
+        job = _Job(item, frame(OK, text.encode("utf-8", "surrogatepass")))
+        min(self.children, key=lambda child: child.num_bytes).give(job)
+        return job
+
+    def _exchange(self) -> None:
+        """Wait until a child can take or has given something, and pass it on."""
+        poll = select.poll()
+        reading = {child.answers: child for child in self.children if child.jobs}
+        writing = {child.calls: child for child in self.children if child.unsent}
+        for handle in reading:
+            poll.register(handle, select.POLLIN)
+        for handle in writing:
+            poll.register(handle, select.POLLOUT)
+        ready = [handle for handle, _ in poll.poll()]
+        for handle in ready:  # answers first: a dead child's calls are not to be written
+            if handle in reading:
+                reading[handle].receive()
+        for handle in ready:
+            if handle in writing and writing[handle].calls == handle:
+                writing[handle].send()
 
 
-class _Worker:
-    """One child process and our end of its pipe."""
+class _Child:
+    """One child process, started anew when it dies, and our ends of its pipes."""
 
     def __init__(self, function: str, cpu_s: float, memory_bytes: int) -> None:
-        self.pipe, theirs = Pipe()
-        handle = theirs.fileno()
-        arguments = f"{handle}, {function!r}, {cpu_s}, {memory_bytes}"
-        code = _CHILD.format(path=sys.path, arguments=arguments)
-        self.process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[handle])
-        theirs.close()
-        self.is_alive = True
+        self.arguments = (function, cpu_s, memory_bytes)
+        self.jobs: deque[_Job[object]] = deque()  # given and not answered, in order
+        self.inbox = bytearray()
+        self.unsent: deque[memoryview] = deque()
+        self._start()
 
-    def send(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # a dead child is found when its answer is read
-            self.pipe.send_bytes(text.encode("utf-8", "surrogatepass"))
+    @property
+    def num_bytes(self) -> int:
+        """Return how much it has been given and not answered."""
+        return sum(len(job.call or b"") for job in self.jobs)
 
-    def receive(self) -> str | Failure:
+    def give(self, job: "_Job[ItemT]") -> None:
+        """Queue a job and pass on what its pipe takes at once."""
+        assert job.call is not None, "only jobs with a call are given"
+        self.jobs.append(job)  # type: ignore[arg-type]
+        self.unsent.append(memoryview(job.call))
+        self.send()
+
+    def send(self) -> None:
+        """Write what the pipe takes; a dead child is found when it must answer."""
         try:
-            answer = self.pipe.recv_bytes()
-        except (EOFError, ConnectionResetError):
-            self.is_alive = False
-            code = self.process.wait()
-            self.pipe.close()
-            if code == -signal.SIGPROF:
-                return Failure("timeout", "took more processor time than allowed")
-            return Failure("crash", f"the parser's process ended with code {code}")
-        text = answer[1:].decode("utf-8", "surrogatepass")
-        return text if answer[:1] == _OK else Failure("failed", text)
+            while self.unsent:
+                written = os.write(self.calls, self.unsent[0])
+                self.unsent[0] = self.unsent[0][written:]
+                if not self.unsent[0]:
+                    self.unsent.popleft()
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self.unsent.clear()
+
+    def receive(self) -> None:
+        """Read answers; where the child has died, blame the job it was at and start another."""
+        data = os.read(self.answers, READ_BYTES)
+        self.inbox += data
+        for kind, text in take_frames(self.inbox):
+            if kind == READY:
+                self.is_ready = True
+                continue
+            answer = text.decode("utf-8", "surrogatepass")
+            self._finish(answer if kind == OK else Failure(_REASONS[kind], answer))
+        if not data:
+            self._replace()
 
     def end(self) -> None:
+        """End the process."""
         self.process.kill()
+        self._close()
         self.process.wait()
-        self.pipe.close()
+
+    def _finish(self, answer: str | Failure) -> None:
+        job = self.jobs.popleft()
+        job.answer, job.is_done = answer, True
+
+    def _replace(self) -> None:
+        failure = self._post_mortem()
+        self._close()
+        if failure is not None:
+            self._finish(failure)
+        self._start()
+        self.unsent.extend(memoryview(job.call or b"") for job in self.jobs)
+        self.send()
+
+    def _post_mortem(self) -> Failure | None:
+        """Return why the child died, None where it only asked for a fresh one.
+
+        Raises:
+            RuntimeError: it never started, so that no page is to blame.
+        """
+        _, status, usage = os.wait4(self.process.pid, 0)
+        code = self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.errors.seek(0)
+        words = " ".join(self.errors.read(STDERR_BYTES).decode("utf-8", "replace").split())
+        if code == RENEW_CODE and self.is_ready:
+            return None
+        if not self.is_ready:
+            raise RuntimeError(f"{self.arguments[0]} did not start (code {code}): {words}")
+        if code == -signal.SIGPROF:
+            return Failure("timeout", f"took more than {self.arguments[1]:g} s of processor time")
+        how = f"ended by code {code}; {words}".rstrip("; ")
+        is_full = usage.ru_maxrss * 1024 > FULL_SHARE * self.arguments[2]
+        if is_full or code == -signal.SIGKILL or any(word in words for word in _NO_MEMORY):
+            return Failure("memory", how)
+        return Failure("crash", how)
+
+    def _start(self) -> None:
+        theirs_in, self.calls = os.pipe()
+        self.answers, theirs_out = os.pipe()
+        for handle in (self.calls, theirs_out):
+            _widen(handle)
+        os.set_blocking(self.calls, False)
+        arguments = ", ".join(map(repr, (theirs_in, theirs_out, *self.arguments)))
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the pipes
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", _CHILD.format(path=sys.path, arguments=arguments)],
+            pass_fds=[theirs_in, theirs_out],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self.is_ready = False
+        self.inbox.clear()
+        self.unsent.clear()
+
+    def _close(self) -> None:
+        os.close(self.calls)
+        os.close(self.answers)
+        self.errors.close()
 
 
-def serve(handle: int, function: str, cpu_s: float, memory_bytes: int) -> None:
-    """Answer calls over a pipe until it closes: what a child process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    with contextlib.suppress(ValueError, OSError):  # a system that can't limit goes without
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    module, _, name = function.partition(":")
-    run: Callable[[str], str] = getattr(importlib.import_module(module), name)
-    pipe = Connection(handle)
-    while True:
-        try:
-            text = pipe.recv_bytes().decode("utf-8", "surrogatepass")
-        except EOFError:
-            return
-        signal.setitimer(signal.ITIMER_PROF, cpu_s)
-        try:
-            answer = _OK + run(text).encode("utf-8", "surrogatepass")
-        except Exception as error:  # whatever a page provokes is that page's failure alone
-            answer = _FAILED + f"{type(error).__name__}: {error}".encode("utf-8", "replace")
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        pipe.send_bytes(answer)
+def _widen(handle: int) -> None:
+    """Let a pipe hold more, where the system allows it: small pages then never wait."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+        with contextlib.suppress(OSError):  # above the user's share of pipes
+            fcntl.fcntl(handle, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

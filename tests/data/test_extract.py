@@ -1,5 +1,4 @@
 import json
-from itertools import islice
 
 import pytest
 from documents_for_tests import GOOD_CHINESE, GOOD_CODE, page
@@ -8,7 +7,6 @@ from openqwen.core.documents import Document
 from openqwen.data.config import ExtractConfig
 from openqwen.data.extract import extract
 from openqwen.data.html import main_text
-from openqwen.data.isolate import Failure, Isolated
 
 CONFIG = ExtractConfig(num_workers=1)
 
@@ -161,39 +159,3 @@ def test_pages_stay_in_order_whatever_their_kind():
         for i in range(200)
     ]
     assert [o.id for o in extract(ExtractConfig(num_workers=2), pages)] == [p.id for p in pages]
-
-
-def stubborn(text):
-    """What a child runs in the next test: loops, dies, fails or answers, as it is told."""
-    if text == "loop":
-        while True:
-            pass
-    if text == "die":
-        import os
-
-        os._exit(3)
-    if text == "hoard":
-        return "x" * 800_000_000
-    if text == "fail":
-        raise ValueError("no such luck")
-    return text.upper()
-
-
-def test_a_page_that_hangs_dies_or_fails_costs_only_itself():
-    items = ["a", "loop", "b", "die", "hoard", "fail", None, "c"]
-    where = "test_extract:stubborn"
-    with Isolated(where, 1, cpu_s=0.3, memory_bytes=600_000_000) as pool:
-        answers = [a.reason if isinstance(a, Failure) else a for _, a in pool.map(items, str_of)]
-    assert answers == ["A", "timeout", "B", "crash", "failed", "failed", None, "C"]
-
-
-def str_of(item):
-    return item
-
-
-def test_children_end_with_the_pool_even_when_the_reader_stops_early():
-    with Isolated("test_extract:stubborn", 2, cpu_s=5, memory_bytes=1_000_000_000) as pool:
-        list(islice(pool.map(["a"] * 50, str_of), 3))
-        workers = set(pool.all)
-    assert len(workers) == 2
-    assert all(worker.process.returncode is not None for worker in workers)

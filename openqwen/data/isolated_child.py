@@ -1,0 +1,86 @@
+"""What a child process of `data.isolate` does: answer calls over a pipe until it closes.
+
+Imports as little as it can: there is one such process a worker, and it must start fast.
+"""
+
+import contextlib
+import importlib
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+
+# a frame is its kind (1 byte), the size of its text (8 bytes, little endian), the text in UTF-8
+HEADER_BYTES = 9
+READY, OK, FAILED, MEMORY = b"r", b"+", b"-", b"m"
+RENEW_CODE = 77  # the child has grown and asks for a fresh one; no page is to blame
+RENEW_SHARE = 0.5  # of the memory allowed; a peak above it marks the next failure as no want of it
+FULL_SHARE = 0.7  # of the memory allowed; a child that peaked above it failed for want of it
+READ_BYTES = 1 << 20
+
+
+def frame(kind: bytes, text: bytes) -> bytes:
+    """Return one message as bytes."""
+    return kind + len(text).to_bytes(8, "little") + text
+
+
+def take_frames(buffer: bytearray) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the kind and text of each whole message in a buffer, and remove it there."""
+    while len(buffer) >= HEADER_BYTES:
+        end = HEADER_BYTES + int.from_bytes(buffer[1:HEADER_BYTES], "little")
+        if len(buffer) < end:
+            return
+        kind, text = bytes(buffer[:1]), bytes(memoryview(buffer)[HEADER_BYTES:end])
+        del buffer[:end]
+        yield kind, text
+
+
+def serve(calls: int, answers: int, function: str, cpu_s: float, memory_bytes: int) -> None:
+    """Answer calls from one pipe on another until the first closes.
+
+    Args:
+        calls: file descriptor to read from.
+        answers: file descriptor to write to.
+        function: "module:name" of a function from str to str.
+        cpu_s: processor time of a call, in seconds; the kernel's timer then ends the process.
+        memory_bytes: address space, in bytes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    with contextlib.suppress(ValueError, OSError):  # a system that can't limit goes without
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    module, _, name = function.partition(":")
+    run: Callable[[str], str] = getattr(importlib.import_module(module), name)
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone: nobody waits
+        _write(answers, frame(READY, b""))
+        buffer = bytearray()
+        while data := os.read(calls, READ_BYTES):
+            buffer += data
+            for _, text in take_frames(buffer):
+                signal.setitimer(signal.ITIMER_PROF, cpu_s)
+                answer = _answer(run, text, memory_bytes)
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                _write(answers, answer)
+                if peak_bytes() > RENEW_SHARE * memory_bytes:
+                    os._exit(RENEW_CODE)
+
+
+def peak_bytes() -> int:
+    """Return the most memory this process has used, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _answer(run: Callable[[str], str], text: bytes, memory_bytes: int) -> bytes:
+    try:
+        answer = run(text.decode("utf-8", "surrogatepass"))
+        return frame(OK, answer.encode("utf-8", "surrogatepass"))
+    except Exception as error:  # whatever a page provokes is that page's failure alone
+        is_full = isinstance(error, MemoryError) or peak_bytes() > FULL_SHARE * memory_bytes
+        detail = f"{type(error).__name__}: {error}".encode("utf-8", "replace")
+        return frame(MEMORY if is_full else FAILED, detail)
+
+
+def _write(handle: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
