@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "infer": {"core", "tokenizer", "model"},
     "train": {"core", "tokenizer", "data", "model"},
     "eval": {"core", "tokenizer", "data", "model", "infer"},
+    "studies": EVERYTHING - {"cli", "lineage", "report"},
     "recipes": {"core"} | CONFIG_ROOMS,  # of these, config modules only
     "lineage": EVERYTHING - {"cli"},
     "report": EVERYTHING - {"cli", "lineage"},

@@ -20,10 +20,10 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_recipe_option(parser: argparse.ArgumentParser) -> None:
+def add_recipe_option(parser: argparse.ArgumentParser, default: str = "tiny") -> None:
     """Add `--recipe` for verbs that run one stage with a recipe's settings."""
     parser.add_argument(
-        "--recipe", default="tiny", help="name or TOML file the settings come from (tiny)"
+        "--recipe", default=default, help=f"name or TOML file the settings come from ({default})"
     )
     add_settings(parser)
 

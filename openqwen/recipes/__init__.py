@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from openqwen.recipes.corpus import corpus
 from openqwen.recipes.finetune import finetune, finetune_lora
 from openqwen.recipes.mini import mini
 from openqwen.recipes.recipe import Recipe
@@ -10,6 +11,7 @@ from openqwen.recipes.tiny import tiny
 BUILTIN: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "mini": mini,
+    "corpus": corpus,
     "finetune": finetune,
     "finetune-lora": finetune_lora,
 }

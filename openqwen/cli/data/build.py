@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_paths_option(parser)
     parser.add_argument("--out", required=True, help="directory to write")
     add_engine_options(parser)
-    add_recipe_option(parser)
+    add_recipe_option(parser, default="corpus")
 
 
 def run(args: argparse.Namespace) -> int:
