@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -10,7 +9,6 @@ from openqwen.core.documents import Document, read_documents
 from openqwen.core.files import write_json
 from openqwen.data.config import MinHashConfig
 from openqwen.data.exact_dedup import drop_exact_duplicates
-from openqwen.data.minhash import drop_near_duplicates
 from openqwen.data.steps import Rejected
 
 
@@ -53,7 +51,7 @@ def find_duplicates(
     """Return a file of verdicts a part."""
     documents = [d for part in parts for d in read_documents(part.parent / "documents.parquet")]
     found: dict[str, tuple[str, float, str]] = {}
-    steps = {"exact": drop_exact_duplicates, "minhash": partial(drop_near_duplicates, config)}
+    steps = {"exact": drop_exact_duplicates}
     for name, step in steps.items():
         if name not in skip:
             kept = []

@@ -56,14 +56,14 @@ def test_own_files_replace_the_catalogue_and_are_read_where_they_lie(tmp_path, o
     counts = gather_sources(config, tmp_path / "out")
     assert counts == {
         "pages": {},
-        "bytes": {"my-pages": 10, "rows": 88},
+        "bytes": {"my-pages": 10, "rows": 76},
         "benchmarks": {},
         "left_out": [],
     }
     assert list_files(tmp_path / "out" / "pages") == []
     first, second = (" ".join(line.split()) for line in capfd.readouterr().out.splitlines())
     assert first == "sources my-pages 1 files 10 bytes CC0-1.0"
-    assert second == "sources rows 1 files 88 bytes CC0-1.0"
+    assert second == "sources rows 1 files 76 bytes CC0-1.0"
 
 
 def test_sources_json_says_what_each_source_holds(tmp_path, own_files):
