@@ -19,6 +19,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -41,6 +42,8 @@ MAX_WAITING_BYTES = 4 << 20  # of their text, for each child; two items wait wha
 PIPE_BYTES = 1 << 20  # what Linux lets anyone ask for; a pipe holds 64 KiB else
 STDERR_BYTES = 4096  # of a dead child's last words
 
+# an editable install is found through a hook that `-S` leaves out
+_PACKAGE_ROOT = str(Path(__file__).parents[2])
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
     "from openqwen.data.isolated_child import serve; serve({arguments})"
@@ -252,9 +255,10 @@ class _Child:
             _widen(handle)
         os.set_blocking(self.calls, False)
         arguments = ", ".join(map(repr, (theirs_in, theirs_out, *self.arguments)))
+        path = [_PACKAGE_ROOT, *sys.path]
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the pipes
         self.process = subprocess.Popen(
-            [sys.executable, "-S", "-c", _CHILD.format(path=sys.path, arguments=arguments)],
+            [sys.executable, "-S", "-c", _CHILD.format(path=path, arguments=arguments)],
             pass_fds=[theirs_in, theirs_out],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
