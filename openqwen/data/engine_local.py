@@ -6,6 +6,8 @@ and can't tell which task was in it.
 """
 
 import contextlib
+import ctypes
+import signal
 import subprocess
 import sys
 import traceback
@@ -22,6 +24,7 @@ from openqwen.core.runtime import child_environment, count_processors
 from openqwen.data.engine import Task, perform
 from openqwen.data.engine_config import EngineConfig
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
     "from openqwen.data.engine_local import serve; serve({handle})"
@@ -137,6 +140,7 @@ class _Worker:
 
 def serve(handle: int) -> None:
     """Perform tasks from a pipe until it closes: what a worker process does."""
+    end_with_parent()
     pipe = Connection(handle)
     while True:
         try:
@@ -153,3 +157,12 @@ def serve(handle: int) -> None:
         except Exception:
             error = TaskError(f"{task.function} {task.name}:\n{traceback.format_exc()}")
         pipe.send(error)
+
+
+def end_with_parent() -> None:
+    """Let the system end this process when its parent ends, however that happens (Linux).
+
+    Else a worker would go on writing where the next attempt of the run begins.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
