@@ -31,6 +31,19 @@ def units(text: str, language: str | None = None) -> list[str]:
     return pattern.findall(text.lower())
 
 
+def unit_spans(text: str) -> list[tuple[int, int]]:
+    """Return each unit's place in the text: its first character, and the one after its last.
+
+    Lower-casing may lengthen a text (a dotted capital I); places are the original's all the same.
+    """
+    lower = text.lower()
+    spans = [found.span() for found in _UNIT.finditer(lower)]
+    if len(lower) == len(text):
+        return spans
+    original = [place for place, letter in enumerate(text) for _ in letter.lower()]
+    return [(original[start], original[end - 1] + 1) for start, end in spans]
+
+
 def ngrams(items: Sequence[Item], n: int) -> Iterator[tuple[Item, ...]]:
     """Yield every run of `n` consecutive items; nothing where there are fewer than `n`."""
     return zip(*(items[i:] for i in range(n)), strict=False)

@@ -15,11 +15,12 @@ from openqwen.core.archives import read_member
 from openqwen.core.errors import UserError
 from openqwen.core.fetch import fetch_pinned
 from openqwen.core.files import sha256_file, write_text
+from openqwen.data.benchmark_forms import texts_of_row
 from openqwen.data.catalogue import Benchmark
 
 
 def write_benchmark(benchmark: Benchmark, path: Path) -> dict[str, Any]:
-    """Fetch a benchmark, write JSON Lines of id and text, and return its facts and row count.
+    """Fetch a benchmark, write its texts as JSON Lines, and return its facts and row count.
 
     Raises:
         UserError: if the package can't be fetched or its file is not what it was.
@@ -31,14 +32,18 @@ def write_benchmark(benchmark: Benchmark, path: Path) -> dict[str, Any]:
     text_of = TEXTS[benchmark.name]
     try:
         rows = [json.loads(line) for line in data.splitlines() if line.strip()]
-        written = [
-            {"id": f"{benchmark.name}/{index}", "text": text_of(row)}
-            for index, row in enumerate(rows)
-        ]
+        written = [_item(f"{benchmark.name}/{n}", text_of(row), row) for n, row in enumerate(rows)]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{archive}: {benchmark.member} has another form ({error!r})") from None
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
     return benchmark.facts(sha256=sha256_file(archive), rows=len(written))
+
+
+def _item(id: str, text: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of the file: the item's text and the other forms of it to look for."""
+    found = texts_of_row(row)
+    views = [view for view in (found.text, *found.views) if view != text]
+    return {"id": id, "text": text, "views": views}
 
 
 def humaneval_text(row: dict[str, Any]) -> str:

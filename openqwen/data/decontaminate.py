@@ -1,194 +1,227 @@
 """Decontamination: no document may share a 13-gram with a benchmark's test (§2.1, seed).
 
-    index = BenchmarkIndex(read_benchmarks(folder), config)
-    for overlap in index.overlaps(units, hashes): ...
+    step = Decontaminate(config, BenchmarkIndex.open(folder))      # or items: an index is built
+    for outcome in step(documents): ...
+    step.report                                # every overlap with both texts
 
-N-grams are of words, or of characters where a language writes no gaps, so a Chinese test is found
-in Chinese text as an English one in English, whatever language the document is taken for. Numbers
-point at candidates; what is reported was compared unit by unit.
+Documents that overlap are dropped, or the overlap is cut out of them with 200 characters on each
+side (GPT-3, appendix C), or they are only reported. A conversation is never cut inside a message:
+it loses the exchange with the overlap and all that follows it, which answers to it, and stays only
+if a whole exchange stands before.
 """
 
-import json
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from openqwen.core.documents import Document
-from openqwen.core.errors import UserError
-from openqwen.core.ngrams import units
-from openqwen.data.config import DecontaminateConfig
-from openqwen.data.shingles import Hashes, UnitHasher, ngram_hashes
+from openqwen.core.ngrams import unit_spans
+from openqwen.data.benchmark_files import read_benchmarks
+from openqwen.data.benchmark_index import (
+    BenchmarkIndex,
+    BenchmarkItem,
+    Found,
+    Overlap,
+    merge_spans,
+)
+from openqwen.data.decontaminate_config import DecontaminateConfig
+from openqwen.data.shingles import Hashes
 from openqwen.data.steps import Outcome, Rejected
 
-Indices = NDArray[np.int32]
+__all__ = ["BenchmarkItem", "Decontaminate", "read_benchmarks"]
 
-MAX_ITEMS = 5  # test items reported for one document
-MASK_SLOTS = 8  # of the table looked up before searching, for each n-gram in it
-CONTEXT_CHARS = 200  # of the document, on each side of the overlap
-
-
-@dataclass(frozen=True, slots=True)
-class BenchmarkItem:
-    """One question of a benchmark with its answer."""
-
-    benchmark: str
-    id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """An n-gram that a document shares with a test item."""
-
-    item: BenchmarkItem
-    ngram: tuple[str, ...]
-
-
-class _Table:
-    """All n-grams of one length: their numbers, sorted, and the item and place each stands at."""
-
-    def __init__(self, hashes_G: Hashes, items_G: Indices, places_G: Indices) -> None:
-        order_G = np.argsort(hashes_G, kind="stable")
-        self.hashes, self.items, self.places = (
-            hashes_G[order_G],
-            items_G[order_G],
-            places_G[order_G],
-        )
-        bits = max(16, (MASK_SLOTS * len(hashes_G)).bit_length())
-        self.shift = np.uint64(64 - bits)
-        self.mask = np.zeros(1 << bits, dtype=bool)
-        self.mask[hashes_G >> self.shift] = True
-
-    def find(self, grams_N: Hashes) -> Iterator[tuple[int, int, int]]:
-        """Yield place in the text, item and place in the item for each number in the table."""
-        maybe = np.flatnonzero(self.mask[grams_N >> self.shift])
-        first = np.searchsorted(self.hashes, grams_N[maybe], side="left")
-        after = np.searchsorted(self.hashes, grams_N[maybe], side="right")
-        for start, low, high in zip(maybe.tolist(), first.tolist(), after.tolist(), strict=True):
-            for row in range(low, high):
-                yield start, int(self.items[row]), int(self.places[row])
-
-
-def read_benchmarks(folder: Path) -> list[BenchmarkItem]:
-    """Read the items of every `*.jsonl` in a folder, in order of name and row.
-
-    Raises:
-        UserError: if a row is not a JSON object with "id" and "text".
-    """
-    items = []
-    for path in sorted(folder.glob("*.jsonl")):
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    row = json.loads(line)
-                    items.append(BenchmarkItem(path.stem, str(row["id"]), str(row["text"])))
-                except (ValueError, KeyError, TypeError):
-                    raise UserError(
-                        f"{path}:{number}: not a JSON object with id and text"
-                    ) from None
-    return items
-
-
-class BenchmarkIndex:
-    """The n-grams of all test items, ready to be looked for."""
-
-    def __init__(self, items: list[BenchmarkItem], config: DecontaminateConfig, hasher: UnitHasher):
-        """Index the items; those too short to be told from common phrases are left out.
-
-        Args:
-            items: test items.
-            config: the n-gram's length, and the fewest units of a shorter item, matched whole.
-            hasher: the numbers of units, the same as for documents.
-        """
-        self.items = items
-        self.min_words = config.min_words
-        self.units = [units(item.text) for item in items]
-        owners: dict[int, list[int]] = {}
-        for place, words in enumerate(self.units):
-            if len(words) >= config.min_units:
-                owners.setdefault(min(len(words), config.ngram), []).append(place)
-        self.tables = {n: self._table(n, owned, hasher) for n, owned in sorted(owners.items())}
-
-    def _table(self, n: int, owned: list[int], hasher: UnitHasher) -> _Table:
-        grams = [ngram_hashes(hasher(self.units[place]), n) for place in owned]
-        hashes_G = np.concatenate(grams)
-        items_G = np.repeat(np.array(owned, dtype=np.int32), [len(g) for g in grams])
-        places_G = np.concatenate([np.arange(len(g), dtype=np.int32) for g in grams])
-        return _Table(hashes_G, items_G, places_G)
-
-    def overlaps(self, words: list[str], hashes_N: Hashes) -> Iterator[Overlap]:
-        """Yield each test item that a text overlaps with, once, with the first n-gram shared.
-
-        Args:
-            words: the text's units.
-            hashes_N: their numbers.
-        """
-        seen: set[int] = set()
-        for n, table in self.tables.items():
-            for start, item, place in table.find(ngram_hashes(hashes_N, n)):
-                ngram = tuple(words[start : start + n])
-                if item in seen or tuple(self.units[item][place : place + n]) != ngram:
-                    continue
-                if sum(not unit.isnumeric() for unit in ngram) >= self.min_words:
-                    seen.add(item)
-                    yield Overlap(self.items[item], ngram)
+EDGE_CHARS = 30  # looked through for a space, so that cutting tears no word
+PIECE_GAP = "\n\n"
 
 
 class Decontaminate:
     """The step; `report` then holds every overlap with both texts."""
 
-    def __init__(self, config: DecontaminateConfig, items: list[BenchmarkItem]) -> None:
-        """Index the test items."""
-        self.config = config
-        self.hasher = UnitHasher()
-        self.index = BenchmarkIndex(items, config, self.hasher)
+    def __init__(
+        self,
+        config: DecontaminateConfig,
+        benchmarks: BenchmarkIndex | Sequence[BenchmarkItem],
+        *,
+        ignored: Hashes | None = None,
+    ) -> None:
+        """Take an index, or build one of items.
+
+        Args:
+            config: what an overlap is and what is done about it.
+            benchmarks: an index built with the same settings, or items.
+            ignored: sorted numbers of n-grams that count for nothing (`config.max_documents`).
+        """
+        self.config, self.ignored = config, ignored
+        if not isinstance(benchmarks, BenchmarkIndex):
+            benchmarks = BenchmarkIndex.build(benchmarks, config)
+        self.index = benchmarks
         self.report: list[dict[str, Any]] = []
 
     def __call__(self, documents: Iterable[Document]) -> Iterator[Outcome]:
-        """Reject documents that overlap with a test item, or only report them, as configured."""
+        """Answer each document: as it is, without the overlap, or rejected."""
         for document in documents:
-            words = units(document.text)
-            overlaps = list(self.index.overlaps(words, self.hasher(words)))
-            if not overlaps:
+            found = self.index.overlaps(document.text, ignored=self.ignored)
+            if found is None:
                 yield document
                 continue
-            self.report.append(_describe(document, overlaps))
-            first = overlaps[0]
-            detail = f"{first.item.benchmark} {first.item.id}: “{' '.join(first.ngram)}”"
-            if self.config.action == "drop":
-                yield Rejected(document, f"overlaps {first.item.benchmark}", len(overlaps), detail)
-            else:
-                yield document
+            outcome, cuts = self._act(document, found)
+            entry = describe(document, found, self.config)
+            entry["action"] = _action(document, outcome)
+            if cuts:
+                entry["cut"] = cuts
+            self.report.append(entry)
+            yield outcome
+
+    def _act(self, document: Document, found: Found) -> tuple[Outcome, list[dict[str, Any]]]:
+        """Return what becomes of a document, and what was cut out of it."""
+        if self.config.action == "report":
+            return document, []
+        first = found.overlaps[0]
+        reason = f"overlaps {first.item.benchmark}"
+        detail = (
+            f"{first.item.benchmark} {first.item.id}: “{_shown(found.words, first, self.config)}”"
+        )
+        rejected = Rejected(document, reason, len(found.overlaps), detail)
+        if self.config.action == "drop":
+            return rejected, []
+        places = unit_spans(document.text)
+        spans = [(places[start][0], places[end - 1][1]) for start, end in found.spans]
+        if document.messages:
+            kept, start = _before(document, spans[0][0])
+            if kept is None:
+                return rejected, []
+            return kept, [_cut(document.text, start, len(document.text))]
+        text, gone = cut_out(document.text, spans, self.config)
+        if not text:
+            return rejected, []
+        return replace(document, text=text), [_cut(document.text, *span) for span in gone]
 
 
-def _describe(document: Document, overlaps: list[Overlap]) -> dict[str, Any]:
-    """Return a document's overlaps as JSON, with both texts."""
+def cut_out(
+    text: str, spans: Sequence[tuple[int, int]], config: DecontaminateConfig
+) -> tuple[str, list[tuple[int, int]]]:
+    """Return what is left of a text without some spans and their surroundings, and what is gone.
+
+    Args:
+        text: the text.
+        spans: first character and the one after the last of each overlap, in order.
+        config: characters to cut around, the shortest piece kept, the most pieces.
+
+    Returns:
+        The pieces with a blank line between them, "" where none is long enough or there are too
+        many; and the spans that were cut or fell away.
+    """
+    wide = merge_spans(
+        (_edge(text, start - config.cut_chars, -1), _edge(text, end + config.cut_chars, 1))
+        for start, end in spans
+    )
+    bounds = [0, *(place for span in wide for place in span), len(text)]
+    pieces = [(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True) if a < b]
+    kept = [(a, b) for a, b in pieces if len(text[a:b].strip()) >= config.min_piece_chars]
+    if not kept or len(pieces) > config.max_pieces:
+        return "", [(0, len(text))]
+    ends = [0, *(place for piece in kept for place in piece), len(text)]
+    gone = [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if a < b]
+    return PIECE_GAP.join(text[a:b].strip() for a, b in kept), gone
+
+
+def _edge(text: str, place: int, step: int) -> int:
+    """Return the next space outward from a place, if one is near, or the place itself."""
+    place = min(max(place, 0), len(text))
+    end = min(max(place + step * EDGE_CHARS, 0), len(text))
+    for at in range(place, end, step):
+        if text[at if step > 0 else at - 1].isspace():
+            return at
+    return place
+
+
+def _before(document: Document, char: int) -> tuple[Document | None, int]:
+    """Return a conversation up to the exchange that holds a character, and where that begins.
+
+    The conversation is None where no answer stands before it.
+    """
+    start, turn, turn_start = 0, 0, 0
+    for number, message in enumerate(document.messages):
+        if message["role"] == "user" and (
+            number == 0 or document.messages[number - 1]["role"] != "user"
+        ):
+            turn, turn_start = number, start
+        end = start + len(message["content"])
+        if char < end or number == len(document.messages) - 1:
+            break
+        start = end + 1  # a line end stands between messages
+    messages = document.messages[:turn]
+    if not any(message["role"] == "assistant" for message in messages):
+        return None, 0
+    text = "\n".join(message["content"] for message in messages)
+    return replace(document, messages=messages, text=text), turn_start
+
+
+def _cut(text: str, start: int, end: int) -> dict[str, Any]:
+    return {"start": start, "end": end, "text": text[start:end]}
+
+
+def _action(document: Document, outcome: Outcome) -> str:
+    if isinstance(outcome, Rejected):
+        return "drop"
+    return "report" if outcome is document else "cut"
+
+
+def describe(document: Document, found: Found, config: DecontaminateConfig) -> dict[str, Any]:
+    """Return a document's overlaps as JSON, each with both texts.
+
+    Args:
+        document: the document.
+        found: what it shares.
+        config: overlaps reported at most, and characters shown around each.
+    """
+    places = unit_spans(document.text)
+    shown = found.overlaps[: config.max_reported]
     return {
         "id": document.id,
         "source": document.source,
         "url": document.url,
-        "num_items": len(overlaps),
-        "overlaps": [
-            {
-                "benchmark": overlap.item.benchmark,
-                "item": overlap.item.id,
-                "ngram": " ".join(overlap.ngram),
-                "document_text": _surroundings(document.text, overlap.ngram),
-                "item_text": overlap.item.text,
-            }
-            for overlap in overlaps[:MAX_ITEMS]
-        ],
+        "language": document.language,
+        "num_items": len(found.overlaps),
+        "overlaps": [_describe(document, found.words, places, one, config) for one in shown],
     }
 
 
-def _surroundings(text: str, ngram: tuple[str, ...]) -> str:
-    """Return the part of a text around an n-gram of its units."""
-    found = re.search(r"[\W_]*".join(map(re.escape, ngram)), text, re.IGNORECASE)
-    if found is None:  # lower-casing changed a letter's length; the n-gram itself still stands
-        return text[: 2 * CONTEXT_CHARS]
-    return text[max(0, found.start() - CONTEXT_CHARS) : found.end() + CONTEXT_CHARS]
+def _describe(
+    document: Document,
+    words: Sequence[str],
+    places: list[tuple[int, int]],
+    overlap: Overlap,
+    config: DecontaminateConfig,
+) -> dict[str, Any]:
+    text = overlap.item.texts[overlap.view]
+    own = unit_spans(text)
+    here = (places[overlap.start][0], places[overlap.end - 1][1])
+    there = (own[overlap.place][0], own[overlap.place + overlap.num_units - 1][1])
+    document_text, document_overlap = _passage(document.text, here, config.context_chars)
+    item_text, item_overlap = _passage(text, there, config.context_chars)
+    return {
+        "benchmark": overlap.item.benchmark,
+        "item": overlap.item.id,
+        "num_units": overlap.num_units,
+        "share_of_item": round(overlap.num_units / len(own), 3),
+        "ngram": _shown(words, overlap, config),
+        "start": here[0],
+        "end": here[1],
+        "document_text": document_text,
+        "document_overlap": document_overlap,
+        "item_text": item_text,
+        "item_overlap": item_overlap,
+    }
+
+
+def _shown(words: Sequence[str], overlap: Overlap, config: DecontaminateConfig) -> str:
+    """Return the overlap's first units, as many as an n-gram has."""
+    more = " …" if overlap.num_units > config.ngram else ""
+    return " ".join(words[overlap.start : overlap.end][: config.ngram]) + more
+
+
+def _passage(text: str, span: tuple[int, int], context: int) -> tuple[str, list[int]]:
+    """Return an overlap with its surroundings, and where it lies in them."""
+    start = max(0, span[0] - context)
+    return text[start : span[1] + context], [span[0] - start, span[1] - start]

@@ -209,11 +209,12 @@ def test_benchmarks_are_written_as_the_texts_to_look_for(
         for name in ("humaneval", "mmlu")
         for line in (tmp_path / f"out/benchmarks/{name}.jsonl").read_text().splitlines()
     ]
-    assert texts == [
-        {"id": "humaneval/0", "text": "def f():\n    pass\n"},
-        {"id": "mmlu/0", "text": "Q?\nA\nB\nC\nD"},
-        {"id": "mmlu/1", "text": "Q?\nA\nB\nC\nD"},
+    assert [(row["id"], row["text"]) for row in texts] == [
+        ("humaneval/0", "def f():\n    pass\n"),
+        ("mmlu/0", "Q?\nA\nB\nC\nD"),
+        ("mmlu/1", "Q?\nA\nB\nC\nD"),
     ]
+    assert texts[1]["views"] == ["Q?", "Q?\nA. A\nB. B\nC. C\nD. D"]
 
 
 def test_without_network_the_line_names_both_ways_out(tmp_path, local_pypi, own_files):

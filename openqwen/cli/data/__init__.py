@@ -7,7 +7,7 @@ from openqwen.cli.actions import add_actions
 NAME = "data"
 HELP = "build a corpus: extraction, language, deduplication, filters, decontamination, mixture"
 EXAMPLE = "openqwen data build --in my/pages --out corpus"
-ACTIONS = ("build", "ablate")
+ACTIONS = ("build", "decontaminate", "ablate")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
