@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from openqwen.core.ngrams import units
-from openqwen.data.config import CodeRules
 from openqwen.data.findings import Finding, above, below
 from openqwen.data.repetition import repeated_parts
+from openqwen.data.rules_config import CodeRules
+from openqwen.data.unit_measures import measure_units
 
 HEAD_LINES = 5  # where generators sign their work
 MIN_REPEATED_CHARS = 5  # a shorter line (a bracket, pass) may come back
@@ -14,15 +14,19 @@ MIN_REPEATED_CHARS = 5  # a shorter line (a bracket, pass) may come back
 _ESCAPES = re.compile(r"(?:\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\b0x[0-9a-fA-F]+)")
 
 
-def find_code_fault(text: str, limits: CodeRules) -> Finding | None:
-    """Return the first limit a source file breaks, or None for a good one."""
-    return next((finding for finding in _findings(text, limits) if finding is not None), None)
+def find_code_faults(text: str, limits: CodeRules) -> Iterator[Finding]:
+    """Yield the limits a source file breaks, one after the other; nothing for a good one."""
+    for finding in _findings(text, limits):
+        if finding is not None:
+            yield finding
 
 
 def _findings(text: str, limits: CodeRules) -> Iterator[Finding | None]:
     lines = text.splitlines()
     filled = [line.strip() for line in lines if line.strip()]
-    yield below("too few words", len(units(text)), limits.min_words, "words and numbers")
+    yield below(
+        "too few words", len(measure_units(text.lower())), limits.min_words, "words and numbers"
+    )
     head = "\n".join(lines[:HEAD_LINES]).lower()
     for marker in limits.generated_markers:
         if marker in head:

@@ -26,5 +26,10 @@ def above(reason: str, value: float, limit: float, unit: str) -> Finding | None:
     return Finding(reason, value, f"{_number(value)} {unit}, at most {_number(limit)}")
 
 
+def share(part: float, whole: float) -> float:
+    """Return a part over the whole; 0 where there is nothing."""
+    return part / whole if whole else 0.0
+
+
 def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"

@@ -1,20 +1,23 @@
 """How much of a text repeats itself: lines, paragraphs and n-grams (Gopher, table A1).
 
-    find_repetition(text, words, config, words_per_gram=1)     # None, or what is too much
+    next(find_repetition(text, measure_units(text.lower()), config, unit_scale=1), None)
 
 Only what has been seen before counts: of a line that stands there twice, the second.
 """
 
 import re
 from collections import Counter
-from itertools import repeat
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openqwen.data.config import RepetitionRules
 from openqwen.data.findings import Finding
+from openqwen.data.rules_config import RepetitionRules
 from openqwen.data.shingles import Hashes, ngram_hashes
+from openqwen.data.unit_measures import Units, ngram_counts
+
+Lengths = NDArray[np.int32]
 
 WINDOW_UNITS = 4096  # how far back n-grams are looked for
 
@@ -22,14 +25,13 @@ _PARAGRAPH_GAP = re.compile(r"\n\s*\n")
 
 
 def find_repetition(
-    text: str, units: list[str], hashes_N: Hashes, config: RepetitionRules, *, unit_scale: int
-) -> Finding | None:
-    """Return the first limit a text breaks, or None.
+    text: str, units: Units, config: RepetitionRules, *, unit_scale: int
+) -> Iterator[Finding]:
+    """Yield the limits a text breaks: lines, paragraphs, n-grams.
 
     Args:
         text: prose without code blocks.
         units: its words or characters.
-        hashes_N: their numbers.
         config: limits, n-gram lengths in words.
         unit_scale: units that make a word: 1 for words, more for characters.
     """
@@ -46,10 +48,10 @@ def find_repetition(
     ):
         share, chars = repeated_parts(parts)
         if share > max_share:
-            return Finding(f"repeated {name}", share, f"{share:.0%} of {name} were seen before")
-        if chars > max_chars:
-            return Finding(f"repeated {name}", chars, f"{chars:.0%} of text in such {name}")
-    return _find_repeated_ngrams(units, hashes_N, config, unit_scale)
+            yield Finding(f"repeated {name}", share, f"{share:.0%} of {name} were seen before")
+        elif chars > max_chars:
+            yield Finding(f"repeated {name}", chars, f"{chars:.0%} of text in such {name}")
+    yield from _find_repeated_ngrams(units, config, unit_scale)
 
 
 def repeated_parts(parts: list[str]) -> tuple[float, float]:
@@ -64,25 +66,45 @@ def repeated_parts(parts: list[str]) -> tuple[float, float]:
 
 
 def _find_repeated_ngrams(
-    units: list[str], hashes_N: Hashes, config: RepetitionRules, unit_scale: int
-) -> Finding | None:
+    units: Units, config: RepetitionRules, unit_scale: int
+) -> Iterator[Finding]:
     # among characters a Latin word counts as one, lest quoted names outweigh the text
-    lengths = map(len, units) if unit_scale == 1 else repeat(1)
-    lengths_N = np.fromiter(lengths, dtype=np.int64, count=len(units))
-    for words, limit in sorted(config.max_top_ngrams.items()):
-        share, place = top_ngram_share(hashes_N, lengths_N, words * unit_scale)
+    lengths_N = units.lengths_N if unit_scale == 1 else np.ones(len(units), dtype=np.int32)
+    top = {words * unit_scale: limit for words, limit in sorted(config.max_top_ngrams.items())}
+    duplicate = {
+        words * unit_scale: limit for words, limit in sorted(config.max_duplicate_ngrams.items())
+    }
+    shares = _shares(units.hashes_N, lengths_N, tuple(top), tuple(duplicate))
+    for n, limit in top.items():
+        share, place = next(shares)
         if share > limit:
-            gram = " ".join(units[place : place + words * unit_scale])
-            return Finding("one n-gram too often", share, f"{share:.0%} of text is “{gram}”")
-    for words, limit in sorted(config.max_duplicate_ngrams.items()):
-        share = duplicate_ngram_share(hashes_N, lengths_N, words * unit_scale)
+            gram = " ".join(units.strings(place, place + n))
+            yield Finding("one n-gram too often", share, f"{share:.0%} of text is “{gram}”")
+    for n, limit in duplicate.items():
+        share, _ = next(shares)
         if share > limit:
-            detail = f"{share:.0%} of text in {words * unit_scale}-grams seen before"
-            return Finding("repeated n-grams", share, detail)
-    return None
+            detail = f"{share:.0%} of text in {n}-grams seen before"
+            yield Finding("repeated n-grams", share, detail)
 
 
-def top_ngram_share(hashes_N: Hashes, lengths_N: NDArray[np.int64], n: int) -> tuple[float, int]:
+def _shares(
+    hashes_N: Hashes, lengths_N: Lengths, top: tuple[int, ...], duplicate: tuple[int, ...]
+) -> Iterator[tuple[float, int]]:
+    """Yield share and place for each length of n-gram, by the C++ where there is one."""
+    counts = ngram_counts(hashes_N, lengths_N, top=top, duplicate=duplicate)
+    if counts is None:
+        yield from (top_ngram_share(hashes_N, lengths_N, n) for n in top)
+        yield from ((duplicate_ngram_share(hashes_N, lengths_N, n), 0) for n in duplicate)
+        return
+    total = int(lengths_N.sum())
+    for n, (place, count) in zip(top, counts[0], strict=True):
+        covered = count * int(lengths_N[place : place + n].sum()) if count > 1 else 0
+        yield (covered / total if total else 0.0), place
+    for covered in counts[1]:
+        yield (covered / total if total else 0.0), 0
+
+
+def top_ngram_share(hashes_N: Hashes, lengths_N: Lengths, n: int) -> tuple[float, int]:
     """Return the share of characters the most frequent n-gram covers, and where it first stands.
 
     An n-gram that stands only once covers nothing.
@@ -99,7 +121,7 @@ def top_ngram_share(hashes_N: Hashes, lengths_N: NDArray[np.int64], n: int) -> t
     return count * int(lengths_N[place : place + n].sum()) / int(lengths_N.sum()), place
 
 
-def duplicate_ngram_share(hashes_N: Hashes, lengths_N: NDArray[np.int64], n: int) -> float:
+def duplicate_ngram_share(hashes_N: Hashes, lengths_N: Lengths, n: int) -> float:
     """Return the share of characters in n-grams seen before; overlaps count once.
 
     "Before" reaches back WINDOW_UNITS at most: in a whole book nearly every phrase comes again.

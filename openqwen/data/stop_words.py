@@ -4,6 +4,7 @@ Chinese, Japanese and Thai are given as characters or short strings that are loo
 """
 
 from openqwen.core.ngrams import CHARACTER_LANGUAGES
+from openqwen.data.unit_measures import Units
 
 _WORDS = {
     "ar": "في من على إلى أن هذا هذه التي الذي لا ما كان مع عن",
@@ -39,17 +40,23 @@ _WORDS = {
 STOP_WORDS = {language: frozenset(words.split()) for language, words in _WORDS.items()}
 
 
-def count_stop_words(language: str, units: set[str], text: str) -> int | None:
+def count_stop_words(language: str, units: Units, text: str, *, enough: int) -> int | None:
     """Return how many different stop words of a language a text holds; None where we know none.
 
     Args:
         language: ISO 639-1 code.
-        units: the text's lower-cased words, for languages that write words with gaps.
+        units: the text's words, for languages that write words with gaps.
         text: the text itself, for the others.
+        enough: from so many on the others are not looked for.
     """
     words = STOP_WORDS.get(language)
     if words is None:
         return None
     if language in CHARACTER_LANGUAGES:
-        return sum(word in text for word in words)
-    return len(words & units)
+        found = 0
+        for word in words:
+            found += word in text
+            if found >= enough:
+                break
+        return found
+    return units.count_present(words)
