@@ -42,6 +42,13 @@ class MinHashConfig(Config):
     min_recall: float = setting(
         0.98, "share of pairs at the threshold that banding must propose", gt=0, lt=1
     )
+    urls: Literal["pages", "all", "off"] = setting(
+        "pages",
+        "whose URLs tell them: web pages', all documents' (rows of one data set may share one), no",
+    )
+    partition_bytes: int = setting(
+        256_000_000, "memory that one task of deduplication may take, in bytes, about", ge=1_000_000
+    )
 
 
 class MixtureConfig(Config):

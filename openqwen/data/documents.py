@@ -24,7 +24,7 @@ from openqwen.core.manifest import SCRATCH_NAME, TIMINGS_NAME
 from openqwen.data.audit import write_audit
 from openqwen.data.config import DocumentsConfig
 from openqwen.data.decontaminate import read_benchmarks
-from openqwen.data.dedup_interim import find_duplicates
+from openqwen.data.dedup.find import find_duplicates
 from openqwen.data.engine import Done, Engine, Task, open_engine, run_phase
 from openqwen.data.funnel import Funnel, NothingLeftError
 from openqwen.data.mixture import plan_mixture

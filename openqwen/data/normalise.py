@@ -26,7 +26,6 @@ _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 _SURROGATES = re.compile("[\\ud800-\\udfff]")
 _NOT_WORD = re.compile(r"[\W_]+")
-_SPACES = re.compile(r"\s+")
 
 
 def clean_text(text: str, *, is_code: bool = False) -> str:
@@ -59,8 +58,15 @@ def same_key(text: str, *, is_code: bool = False) -> bytes:
     Form is Unicode composition and width (NFKC), case, white space and punctuation; in code only
     white space, since there the rest means something.
     """
-    if is_code:
-        plain = _SPACES.sub(" ", text).strip()
-    else:
-        plain = _NOT_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return hashlib.blake2b(plain.encode(), digest_size=16).digest() if plain else b""
+    plain = " ".join(text.split()) if is_code else plain_form(text)
+    return key_of(plain.encode("utf-8", "surrogatepass"))
+
+
+def plain_form(text: str) -> str:
+    """Return a text without form: NFKC, case folded, no white space, no punctuation."""
+    return _NOT_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
+def key_of(plain: bytes | memoryview) -> bytes:
+    """Return 16 bytes for a text's plain form; b"" where nothing is left of it."""
+    return hashlib.blake2b(plain, digest_size=16).digest() if plain else b""

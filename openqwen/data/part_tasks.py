@@ -25,7 +25,8 @@ from openqwen.core.documents import (
 from openqwen.core.files import write_json
 from openqwen.data.config import DocumentsConfig
 from openqwen.data.decontaminate import Decontaminate, read_benchmarks
-from openqwen.data.dedup_interim import SketchWriter, read_verdicts
+from openqwen.data.dedup.sketches import SketchWriter
+from openqwen.data.dedup.verdicts import read_verdicts
 from openqwen.data.extract import extract
 from openqwen.data.funnel import Funnel
 from openqwen.data.language import identify_languages

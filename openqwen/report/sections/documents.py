@@ -16,6 +16,7 @@ STEPS = {
     "extract": "text from HTML",
     "licence": "licence",
     "language": "language",
+    "url": "same URL",
     "exact": "exact duplicates",
     "minhash": "near-duplicates",
     "rules": "quality rules",

@@ -1,0 +1,1 @@
+"""C++ for the data room, and the same in Python where it can't be compiled."""
