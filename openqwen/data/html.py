@@ -9,54 +9,32 @@ loses headings, short words between links and whole lists (seen on Debian's manu
 
 import re
 import textwrap
+from html import unescape
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import ElementNode, HTMLTree, NodeType
+from resiliparse.parse.html import ElementNode, HTMLTree
 
-ALWAYS_REMOVED = (
-    "script, style, noscript, template, iframe, object, svg, canvas, math annotation, button, "
-    "select, input, textarea, label, nav, dialog, menu, [hidden], [aria-hidden=true], "
-    "[style*='display:none'], [style*='display: none'], "
-    "[role=navigation], [role=search], [role=banner], [role=contentinfo], [role=menu], "
-    "[role=menubar], [role=dialog]"
+from openqwen.data.html_formulas import write_formulas
+from openqwen.data.html_furniture import (
+    class_names,
+    find,
+    length,
+    remove_furniture,
+    remove_unseen,
 )
-FURNITURE_TAGS = ("header", "footer", "form", "aside")
-MAYBE_FURNITURE = (
-    "header, footer, form, aside, div[class], div[id], ul[class], ul[id], ol[class], ol[id], "
-    "dl[class], dl[id], p[class], p[id], table[class], table[id], section[class], section[id], "
-    "td[class], td[id]"
-)
-# parts of a class or an id that name furniture, and those that name content whatever else they say
-FURNITURE_NAMES = frozenset(
-    {
-        *("nav", "navbar", "navheader", "navfooter", "navigation", "navlinks", "menu", "sidebar"),
-        *("breadcrumb", "breadcrumbs", "sphinxsidebar", "toc", "toctree", "tableofcontents"),
-        *("footer", "banner", "pagination", "pager", "share", "sharing", "social", "cookie"),
-        *("cookies", "advert", "advertisement", "ads", "newsletter", "subscribe", "related"),
-        *("relatedtopics", "skiplink", "skip", "editsection", "printfooter", "catlinks"),
-        *("noprint", "searchbox", "debug", "linenos", "linenodiv", "gutter"),
-    }
-)
-# of these, what is furniture however much of a small page it fills
-EDGE_NAMES = frozenset({"footer", "navheader", "navfooter", "navbar", "breadcrumbs", "banner"})
-CONTENT_NAMES = frozenset({"note", "footnote", "footnotes", "admonition", "warning", "tip"})
-CONTENT_MARKS = "h1, main, article, [role=main]"
+
 CONTENT_ROOTS = "main, [role=main], article, [itemprop=articleBody], #content, #mw-content-text"
-LIST_BLOCKS = ("ul", "ol", "dl", "table", "tbody", "tr", "h1", "h2", "h3", "h4", "h5", "h6")
-OTHER_BLOCKS = ("div", "section", "p", "td", "li", "dd", "aside", "blockquote", "center")
-PERMALINK_TEXTS = frozenset({"", "¶", "§", "#", "🔗", "permalink", "[edit]", "edit"})
 
-MAX_FURNITURE_SHARE = 0.3  # a larger part of the page is content whatever its name
 MIN_ROOT_SHARE = 0.4  # of the page's text, for an element to count as the content's root
-MAX_LINKED_SHARE = 0.75  # of a block's text inside links; above it the block is a menu
-MIN_MENU_LINKS = 4
-MAX_MENU_PROSE = 60  # characters outside links, above which a block is not all menu
 MAX_WHOLE_PRE_SHARE = 0.9  # a page that is one <pre> is plain text, not code
 
-_SPACES = re.compile(r"\s+")
-_NAME_PARTS = re.compile(r"[\s_-]+")
-_PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")
-_PRIVATE = re.compile("[\ue000\ue001]")
+_ROW = re.compile(r"<tr\b(?:[^>\"]|\"[^\"]*\")*>")
+_CELL = re.compile(r"<t[dh]\b(?:[^>\"]|\"[^\"]*\")*>")
+_BREAK = re.compile(r"<(?:br|/?p|/?div|/?dt|/?dd)\b[^>]*>")
+_TAG = re.compile(r"<!--.*?-->|<(?:[^>\"]|\"[^\"]*\")*>")
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_PLACEHOLDER = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
+_PRIVATE = re.compile(f"[{_OPEN}{_CLOSE}]")
 _LIST_ITEM = re.compile(r"^( *)(?:•|(\d+\.)) +(?=\S)")
 _EMPTY_ITEM = re.compile(r"^ *(?:•|\d+\.)[ |]*$")
 _LAST_BULLET = re.compile(r"(?:^|\n) *- *$")
@@ -73,16 +51,19 @@ def main_text(html: str) -> str:
     Returns:
         The text, "" where a page is all navigation or has none.
     """
-    tree = HTMLTree.parse(_PRIVATE.sub("", html))
+    if _OPEN in html or _CLOSE in html:
+        html = _PRIVATE.sub("", html)
+    tree = HTMLTree.parse(html)
     body = tree.body
     if body is None:
         return ""
-    _show_defaults(body)
-    for element in _find(body, ALWAYS_REMOVED):
-        element.remove()
-    _remove_furniture(body)
-    _remove_menus(body)
-    _select_root(body)
+    names = class_names(html)
+    write_formulas(tree, body, html, names)
+    remove_unseen(body, html)
+    is_root = _select_root(body)
+    remove_furniture(body, names)
+    if not is_root:
+        _select_root(body)
     kept: list[str] = []
     _set_aside_code(tree, body, kept)
     _set_aside_tables(tree, body, kept)
@@ -90,93 +71,27 @@ def main_text(html: str) -> str:
     return _restore(_tidy(text), kept)
 
 
-def _length(text: str | None) -> int:
-    """Return the number of characters that are not white space."""
-    return len("".join((text or "").split()))
-
-
-def _show_defaults(body: ElementNode) -> None:
-    """Unhide the last of alternatives that are all hidden until a script picks one."""
-    for element in _find(body, "span[hidden]:last-child"):
-        parent = element.parent_element
-        siblings = parent.children[:] if parent is not None else ()
-        if all(s.hasattr("hidden") for s in siblings) and not _own_text(parent):
-            element.delattr("hidden")
-
-
-def _own_text(element: ElementNode | None) -> str:
-    """Return the text that stands directly in an element, outside its children."""
-    nodes = element.child_nodes[:] if element is not None else ()
-    return "".join(node.text or "" for node in nodes if node.type == NodeType.TEXT).strip()
-
-
-def _remove_furniture(body: ElementNode) -> None:
-    """Remove what its tag, class or id calls furniture, unless it holds much of the page."""
-    total = _length(body.text)
-    for anchor in _find(body, "a[href^='#']"):
-        if (anchor.text or "").strip().lower() in PERMALINK_TEXTS:
-            anchor.remove()
-    for element in _find(body, MAYBE_FURNITURE):
-        if element.parent is None:
-            continue
-        names = f"{element.class_name or ''} {element.id or ''}".lower()
-        parts = set(_NAME_PARTS.split(names))
-        if element.tag not in FURNITURE_TAGS and parts.isdisjoint(FURNITURE_NAMES):
-            continue
-        if parts & CONTENT_NAMES or element.query_selector(CONTENT_MARKS) is not None:
-            continue
-        is_edge = element.tag in ("header", "footer") or not parts.isdisjoint(EDGE_NAMES)
-        if is_edge or not _is_large(element, total):
-            element.remove()
-
-
-def _is_large(element: ElementNode, total: int) -> bool:
-    """Return whether an element holds much of the page's text, and not as links."""
-    own = _length(element.text)
-    if own <= MAX_FURNITURE_SHARE * total:
-        return False
-    return sum(_length(link.text) for link in _find(element, "a[href]")) < 0.5 * own
-
-
-def _remove_menus(body: ElementNode) -> None:
-    """Remove lists, tables and small blocks whose text is nearly all links."""
-    waiting = [(child, MIN_MENU_LINKS) for child in body.children[:]]
-    while waiting:
-        element, min_links = waiting.pop()
-        links = _find(element, "a[href]")
-        if len(links) < min_links:
-            continue
-        linked, total = sum(_length(link.text) for link in links), _length(element.text)
-        if linked <= MAX_LINKED_SHARE * total:
-            waiting += [(child, min_links) for child in element.children[:]]
-        elif element.tag in LIST_BLOCKS or (
-            element.tag in OTHER_BLOCKS and total - linked < MAX_MENU_PROSE
-        ):
-            element.remove()
-        else:  # a menu with some prose in it: every block of links goes, the prose stays
-            waiting += [(child, 1) for child in element.children[:]]
-
-
-def _select_root(body: ElementNode) -> None:
+def _select_root(body: ElementNode) -> bool:
     """Keep only the element that is marked as the content, where it holds most of the text."""
-    total = _length(body.text)
-    for root in _find(body, CONTENT_ROOTS):
-        if _length(root.text) >= MIN_ROOT_SHARE * total:
+    total = length(body.text)
+    for root in find(body, CONTENT_ROOTS):
+        if length(root.text) >= MIN_ROOT_SHARE * total:
             body.replace_children(root)
-            return
+            return True
+    return False
 
 
 def _set_aside_code(tree: HTMLTree, body: ElementNode, kept: list[str]) -> None:
     """Replace each <pre> by a placeholder; its text goes to `kept`, fenced."""
-    total = _length(body.text)
-    for element in _find(body, "pre"):
+    total = length(body.text)
+    for element in find(body, "pre"):
         if element.parent is None:
             continue
         text = textwrap.dedent(element.text or "").strip("\n").rstrip()
         if not text:
             element.remove()
             continue
-        if _length(text) <= MAX_WHOLE_PRE_SHARE * total:
+        if length(text) <= MAX_WHOLE_PRE_SHARE * total:
             fence = "```"
             while fence in text:
                 fence += "`"
@@ -186,23 +101,28 @@ def _set_aside_code(tree: HTMLTree, body: ElementNode, kept: list[str]) -> None:
 
 def _set_aside_tables(tree: HTMLTree, body: ElementNode, kept: list[str]) -> None:
     """Replace each plain table by a placeholder; layout tables (nested, or with blocks) stay."""
-    for table in _find(body, "table"):
+    for table in find(body, "table"):
         if table.parent is None or table.query_selector("table, ul, ol, h1, h2, h3") is not None:
             continue
-        rows = []
-        for row in _find(table, "tr"):
-            cells = [_SPACES.sub(" ", cell.text or "").strip() for cell in row.children[:]]
-            rows.append(cells)
-        if _PRIVATE.search(table.text or "") or max((len(r) for r in rows), default=0) < 2:
+        title, *rows = _ROW.split(table.html)
+        cells = [[_cell_text(cell) for cell in _CELL.split(row)[1:]] for row in rows]
+        if _OPEN in table.html or max((len(row) for row in cells), default=0) < 2:
             continue
-        lines = [" | ".join(cells).strip(" |") for cells in rows]
+        lines = [_cell_text(title), *(" | ".join(row).strip(" |") for row in cells)]
         _replace(tree, table, "\n".join(line for line in lines if line), kept)
+
+
+def _cell_text(html: str) -> str:
+    """Return the text of a table's cell; here its tags are well formed."""
+    if "<" in html:
+        html = _TAG.sub("", _BREAK.sub(" ", html))
+    return " ".join(unescape(html).split())
 
 
 def _replace(tree: HTMLTree, element: ElementNode, text: str, kept: list[str]) -> None:
     stand_in = tree.create_element("p")
     assert isinstance(stand_in, ElementNode), "a <p> can always be made"
-    stand_in.text = f"\ue000{len(kept)}\ue001"
+    stand_in.text = f"{_OPEN}{len(kept)}{_CLOSE}"
     kept.append(text)
     element.replace_with(stand_in)
 
@@ -240,8 +160,3 @@ def _restore(text: str, kept: list[str]) -> str:
         for place, part in enumerate(parts)
     ]
     return "\n\n".join(block.rstrip() for block in blocks if block.strip())
-
-
-def _find(element: ElementNode, selector: str) -> list[ElementNode]:
-    """Return matches as a list: the live collection runs the whole query again for each item."""
-    return list(element.query_selector_all(selector)[:])

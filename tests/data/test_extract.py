@@ -159,3 +159,73 @@ def test_pages_stay_in_order_whatever_their_kind():
         for i in range(200)
     ]
     assert [o.id for o in extract(ExtractConfig(num_workers=2), pages)] == [p.id for p in pages]
+
+
+TEX = r"\frac{a}{b} < x^2"
+MATHML = (
+    "<mrow><mfrac><mi>a</mi><mi>b</mi></mfrac><mo>&lt;</mo><msup><mi>x</mi><mn>2</mn></msup></mrow>"
+)
+NOTED = (
+    f"<math><semantics>{MATHML}<annotation encoding='application/x-tex'>"
+    r"\frac{a}{b} &lt; x^2</annotation></semantics></math>"
+)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        NOTED,
+        rf"<math alttext='\frac{{a}}{{b}} &lt; x^2'>{MATHML}</math>",
+        f"<span class='katex'><span class='katex-mathml'>{NOTED}</span>"
+        "<span class='katex-html' aria-hidden='true'>ab&lt;x2</span></span>",
+        f"<span class='mwe-math-element'><span style='display: none;'>{NOTED}</span>"
+        r"<img alt='{\displaystyle \frac{a}{b} &lt; x^2}'></span>",
+        r"<img class='latex' alt='\frac{a}{b} &lt; x^2'>",
+        f"<span class='MathJax_Preview'></span><span class='MathJax'><math>{MATHML}</math></span>"
+        rf"<script type='math/tex'>{TEX}</script>",
+        rf"<script type='math/tex'>% <![CDATA[{TEX} %]]></script>",
+    ],
+)
+def test_a_formula_stands_once_as_its_latex_however_it_was_drawn(drawn):
+    text = main_text(f"<body>{PROSE}<p>Let {drawn} hold.</p></body>")
+    assert text.endswith(f"Let ${TEX}$ hold.")
+    assert text.count("frac") == 1
+
+
+def test_mathml_without_a_source_is_written_like_latex():
+    sums = (
+        "<math display='block'><munderover><mo>∑</mo><mi>i</mi><mi>n</mi></munderover>"
+        "<msub><mi>x</mi><mi>i</mi></msub><msqrt><mn>2</mn></msqrt><mtable><mtr><mtd>1</mtd>"
+        "<mtd>2</mtd></mtr><mtr><mtd>3</mtd><mtd>4</mtd></mtr></mtable></math>"
+    )
+    text = main_text(f"<body>{PROSE}{sums}</body>")
+    assert text.endswith(r"$$∑_{i}^{n} x_{i} \sqrt{2} 1 & 2 \\ 3 & 4$$")
+
+
+def test_mathml_of_any_depth_gives_text():
+    deep = "<math>" + "<mrow>" * 5000 + "x" + "</mrow>" * 5000 + "</math>"
+    assert main_text(f"<body>{PROSE}<p>so {deep}</p></body>").endswith("so $x$")
+
+
+def test_what_only_machines_and_screen_readers_get_goes():
+    html = f"""<body><a class="skip-link screen-reader-text" href="#c">Skip to content</a>
+    <div id="cookie-consent" role="dialog"><p>We use cookies</p></div>{PROSE}
+    <div style="margin:0; display : none">hidden words</div><p class="sr-only">for readers</p>
+    <div class="post-share"><a href=a>Tweet</a></div>
+    <div id="respond"><h3>Leave a reply</h3><form><textarea>text</textarea></form></div></body>"""
+    assert main_text(html) == PROSE.removeprefix("<p>").removesuffix("</p>")
+
+
+def test_a_table_keeps_its_caption_empty_cells_and_signs():
+    table = (
+        "<table><caption>Heights</caption><tr><th>a</th><th>b</th><th>c</th></tr>"
+        '<tr><td title="x>y">1 &lt; 2</td><td></td><td><p>p</p><p>q</p></td></tr></table>'
+    )
+    text = main_text(f"<body>{PROSE}{table}</body>")
+    assert text.endswith("\n\nHeights\na | b | c\n1 < 2 |  | p q")
+
+
+def test_definitions_quotes_and_inline_code_stay():
+    html = f"<body>{PROSE}<dl><dt>ebb</dt><dd>falling <code>x  y</code></dd></dl>"
+    html += "<blockquote><p>So it is.</p></blockquote></body>"
+    assert main_text(html).endswith("ebb\nfalling x y\n\nSo it is.")
