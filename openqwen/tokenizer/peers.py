@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from openqwen.core.errors import UserError
 from openqwen.core.gguf import MAGIC
 from openqwen.tokenizer.files import JSON_FILE, read_ranks
-from openqwen.tokenizer.vocabulary import LLAMA3_PATTERN
 from openqwen.tokenizer.peers_catalogue import PEERS, Peer, fetch_peer
 from openqwen.tokenizer.peers_gguf import encoder_from_gguf
 from openqwen.tokenizer.text import without_surrogates
 from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.tokenizer.vocabulary import LLAMA3_PATTERN
 
 # cl100k's own pattern is the one that Llama 3 took over: digits in threes
 CL100K_PATTERN = LLAMA3_PATTERN
