@@ -1,0 +1,1 @@
+"""Model-based scores of documents (§2.1): perplexity, quality, offence, and who decides."""
