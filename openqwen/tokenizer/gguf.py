@@ -17,13 +17,9 @@ from openqwen.core.log import warn
 from openqwen.tokenizer.control import IM_END, IM_START
 from openqwen.tokenizer.huggingface import GPT2_PATTERN, byte_letters, check_merges
 from openqwen.tokenizer.text import without_surrogates
-from openqwen.tokenizer.vocabulary import QWEN_PATTERN, Vocabulary
+from openqwen.tokenizer.vocabulary import LLAMA3_PATTERN, QWEN_PATTERN, Vocabulary
 
 BYTE_LEVEL = "gpt2"  # the name of the kind, not of that model
-LLAMA3_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 # names of split patterns, as llama.cpp gives them (src/llama-vocab.cpp)
 PATTERNS = {
     "qwen2": QWEN_PATTERN,

@@ -15,6 +15,9 @@ MAX_MARK_RUN = 1_000  # combining marks; Unicode's own stream-safe form allows 3
 
 # What Unicode and the regex engine call white space; Python's \s counts four separators besides.
 _LONG_SPACE = re.compile(rf"[^\S\x1c-\x1f]{{{MAX_SPACE_RUN}}}(?=[^\S\x1c-\x1f])")
+# so long a run meets every place that is looked at first
+_STRIDE = MAX_SPACE_RUN // 8
+_MANY_SPACES = re.compile(r"\s{8}")
 
 
 def cut_long_spaces(text: str) -> list[str]:
@@ -23,7 +26,7 @@ def cut_long_spaces(text: str) -> list[str]:
     Almost always one part. A longer run is cut every `MAX_SPACE_RUN` characters: joined, the parts
     are the text again, and only tokens beside a cut can differ from those of a limitless engine.
     """
-    if len(text) <= MAX_SPACE_RUN:
+    if len(text) <= MAX_SPACE_RUN or not _MANY_SPACES.search(text[::_STRIDE]):
         return [text]
     cuts = [0, *(match.end() for match in _LONG_SPACE.finditer(text)), len(text)]
     return [text[a:b] for a, b in itertools.pairwise(cuts)]

@@ -4,21 +4,21 @@ tokenizer = Tokenizer.from_file("runs/tiny/tokenizer")
 ids = tokenizer.encode("Hello, 世界")           # look-alikes of control tokens stay plain text
 tokenizer.decode(ids)                          # "Hello, 世界"
 tokenizer.encode("<|im_end|>", allowed_special={"<|im_end|>"})   # [tokenizer.im_end_id]
+tokenizer.encode_segments([("<|im_start|>", True), (typed_by_somebody, False)])
 """
 
 import codecs
-import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import functools
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
-
-import tiktoken
+from typing import Any, Literal
 
 from openqwen.core.errors import UserError
-from openqwen.core.runtime import count_processors
 from openqwen.tokenizer.control import END_OF_TEXT, IM_END, IM_START, control_tokens
+from openqwen.tokenizer.engine import Engine, open_engine
 from openqwen.tokenizer.files import read_vocabulary, write_vocabulary
-from openqwen.tokenizer.text import cut_long_spaces, to_nfc
+from openqwen.tokenizer.text import MAX_SPACE_RUN, cut_long_spaces, to_nfc
 from openqwen.tokenizer.vocabulary import QWEN_PATTERN, Vocabulary
 
 AllowedSpecial = Literal["all"] | Collection[str]
@@ -53,12 +53,8 @@ class Tokenizer:
         names = control_tokens(len(self.ranks)) if controls is None else controls
         self.control_tokens: dict[str, int] = dict(names)
         self._control_names = {i: name for name, i in self.control_tokens.items()}
-        self._encoding = tiktoken.Encoding(
-            "openqwen",
-            pat_str=pattern,
-            mergeable_ranks=self.ranks,
-            special_tokens=self.control_tokens,
-        )
+        self._vocab_size = 1 + max([*self.ranks.values(), *self._control_names])
+        self._finders: dict[frozenset[str], re.Pattern[str]] = {}
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Tokenizer":
@@ -95,7 +91,12 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         """Return the number of ids, control tokens included; the embedding may have more rows."""
-        return int(self._encoding.n_vocab)
+        return self._vocab_size
+
+    @property
+    def engine(self) -> str:
+        """Return what encodes: our compiled encoder, or tiktoken and why."""
+        return self._engine.name
 
     @property
     def eos_id(self) -> int:
@@ -133,26 +134,48 @@ class Tokenizer:
             ValueError: if an allowed name is not a control token.
         """
         allowed = self._allowed(allowed_special)
+        whole = self._composed(text, nfc)
+        if not allowed and len(whole) <= MAX_SPACE_RUN:
+            return self._engine.encode(whole)
         ids: list[int] = []
-        for part in self._parts(text, nfc):
-            if allowed:
-                ids += self._encoding.encode(part, allowed_special=allowed, disallowed_special=())
-            else:
-                ids += self._encoding.encode_ordinary(part)
+        for part in self._parts(whole, allowed):
+            ids += self._engine.encode(part) if isinstance(part, str) else (part,)
         return ids
 
-    def encode_batch(self, texts: Iterable[str], *, nfc: bool | None = None) -> list[list[int]]:
-        """Return the ids of many texts, encoded in parallel as ordinary text."""
-        parts = [self._parts(text, nfc) for text in texts]
-        encoded = iter(
-            self._encoding.encode_ordinary_batch(
-                list(itertools.chain.from_iterable(parts)), num_threads=count_processors()
-            )
-        )
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        *,
+        allowed_special: AllowedSpecial = (),
+        nfc: bool | None = None,
+    ) -> list[list[int]]:
+        """Return the ids of many texts, each as `encode` gives them, encoded in parallel."""
+        allowed = self._allowed(allowed_special)
+        wholes = [self._composed(text, nfc) for text in texts]
+        if not allowed and all(len(whole) <= MAX_SPACE_RUN for whole in wholes):
+            return self._engine.encode_batch(wholes)
+        split = [list(self._parts(whole, allowed)) for whole in wholes]
+        plain = [part for parts in split for part in parts if isinstance(part, str)]
+        encoded = iter(self._engine.encode_batch(plain))
         return [
-            list(itertools.chain.from_iterable(itertools.islice(encoded, len(of_one))))
-            for of_one in parts
+            [i for part in parts for i in (next(encoded) if isinstance(part, str) else (part,))]
+            for parts in split
         ]
+
+    def encode_segments(
+        self, segments: Iterable[tuple[str, bool]], *, nfc: bool | None = None
+    ) -> list[int]:
+        """Return the ids of a text put together from segments, each encoded by itself.
+
+        Args:
+            segments: text and whether it is trusted. Only in trusted ones are control tokens
+                recognised, so no text of a user's can become one, nor can two halves of one meet.
+            nfc: as in `encode`.
+        """
+        ids: list[int] = []
+        for text, trusted in segments:
+            ids += self.encode(text, allowed_special="all" if trusted else (), nfc=nfc)
+        return ids
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """Return the exact bytes of the tokens.
@@ -161,7 +184,7 @@ class Tokenizer:
             ValueError: if an id has no token (embeddings have rows that no token uses).
         """
         try:
-            return bytes(self._encoding.decode_bytes(ids))
+            return self._engine.decode(ids)
         except (KeyError, OverflowError):
             bad = next(i for i in ids if not self.has_id(i))
             raise ValueError(
@@ -188,7 +211,7 @@ class Tokenizer:
     def has_id(self, token_id: int) -> bool:
         """Return whether a token has this id."""
         try:
-            self._encoding.decode_single_token_bytes(token_id)
+            self._engine.decode([token_id])
         except (KeyError, OverflowError):
             return False
         return True
@@ -202,19 +225,42 @@ class Tokenizer:
             raise UserError(f"this vocabulary has no {name}; ChatML and documents need it")
         return self.control_tokens[name]
 
-    def _allowed(self, allowed_special: AllowedSpecial) -> set[str]:
+    def _allowed(self, allowed_special: AllowedSpecial) -> frozenset[str]:
         if allowed_special == "all":
-            return set(self.control_tokens)
+            return frozenset(self.control_tokens)
         if isinstance(allowed_special, str):
             raise ValueError(f'allowed_special is "all" or names, got {allowed_special!r}')
-        unknown = sorted(set(allowed_special) - set(self.control_tokens))
+        unknown = sorted(name for name in allowed_special if name not in self.control_tokens)
         if unknown:
             raise ValueError(f"allowed_special names {unknown[0]!r}, which is no control token")
-        return set(allowed_special)
+        return frozenset(allowed_special)
 
-    def _parts(self, text: str, nfc: bool | None) -> list[str]:
-        compose = self.nfc if nfc is None else nfc
-        return cut_long_spaces(to_nfc(text) if compose else text)
+    def _composed(self, text: str, nfc: bool | None) -> str:
+        return to_nfc(text) if (self.nfc if nfc is None else nfc) else text
+
+    def _parts(self, text: str, allowed: frozenset[str]) -> Iterator[str | int]:
+        """Yield ordinary text and the ids of allowed control tokens, in order."""
+        for i, part in enumerate(self._finder(allowed).split(text) if allowed else [text]):
+            if i % 2:
+                yield self.control_tokens[part]
+            elif part:
+                yield from cut_long_spaces(part)
+
+    def _finder(self, names: frozenset[str]) -> re.Pattern[str]:
+        finder = self._finders.get(names)
+        if finder is None:
+            longest_first = sorted(names, key=len, reverse=True)
+            finder = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+            self._finders[names] = finder
+        return finder
+
+    @functools.cached_property
+    def _engine(self) -> Engine:
+        return open_engine(self.ranks, self.control_tokens, self.pattern)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the engine; another process opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_engine"}
 
 
 class StreamDecoder:
