@@ -42,8 +42,9 @@ _LETTERS_OF = {
     "Beng": "\u0980-\u09ff\u200d",
     "Ethi": "\u1200-\u137f",
 }
+# whole words, so nothing of a1b2c3; possessive, so nothing shorter is tried
 _WORDS = {
-    script: re.compile(f"[{letters}]+(?:['’ʼ·-][{letters}]+)*")
+    script: re.compile(rf"(?<!\w)[{letters}]++(?:['’ʼ·-][{letters}]++)*+(?!\w)")
     for script, letters in _LETTERS_OF.items()
 }
 
@@ -92,7 +93,7 @@ class LanguageIdentifier:
         letters = len(words) - words.count(" ")
         if letters < self.config.min_letters:
             return UNDECIDED, 0.0
-        if letters >= SURE_LETTERS and self.config.use_cld2:
+        if letters >= SURE_LETTERS:
             code = self.models.look(words)
             if code:
                 return code, 1.0
@@ -100,8 +101,6 @@ class LanguageIdentifier:
 
     def _first_look(self, sample: str) -> str:
         """Return the language that one fast model is sure of, else ""; code looks like English."""
-        if not self.config.use_cld2:
-            return ""
         line = sample.replace("\n", " ")
         if not line.isprintable():  # control characters are no text, and the model refuses them
             return ""

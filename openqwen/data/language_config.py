@@ -17,7 +17,7 @@ class LanguageConfig(Config):
     min_letters: int = setting(
         10, "prose with fewer letters is undecided; an ideograph counts as three", ge=1
     )
-    sample_chars: int = setting(500, "characters of a text that are looked at first", ge=100)
+    sample_chars: int = setting(340, "characters of a text that are looked at first", ge=100)
     large_sample_chars: int = setting(
         2400, "characters that are looked at where the first look is not sure", ge=100
     )

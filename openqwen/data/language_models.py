@@ -22,12 +22,13 @@ _IGNORED = frozenset({"", "sh", "un", "xxx", "pcm"})  # no language, or several 
 TOP = 5  # answers of a model that are added up
 
 SURE_PERCENT = 90  # of a text in one language, from which CLD2 is believed
+FASTTEXT_SURE = 0.95  # share from which fastText is believed alone
 AGREED_SHARE = 0.7  # for one language by fastText and CLD2, from which n-grams are not asked
-LOOK_TWICE = frozenset({"ms", "id"})  # CLD2 takes whole pages of one for the other
+LOOK_TWICE = frozenset({"ms", "id", "mk", "sr"})  # CLD2 takes whole pages for their twins
 WEIGHED_CHARS = 500  # that the slower models are given
 
 # Weights of the sum, and the smallest probabilities told apart: the best of a grid on the tuning
-# part of the texts of benchmarks/language_speed.py; their neighbours are within 0.3 points
+# part of the texts of benchmarks/language_speed.py
 FASTTEXT_WEIGHT, FASTTEXT_FLOOR = 0.3, 1e-3
 NGRAM_WEIGHT, NGRAM_FLOOR = 1.0, 1e-4
 CLD2_WEIGHT = 1.0
@@ -79,15 +80,25 @@ class LanguageModels:
         return pycld2.detect
 
     def look(self, line: str) -> str:
-        """Return the language that CLD2 is sure both halves of a line are in, else "".
+        """Return the language that one fast model is sure of, else "".
 
-        Two halves that agree tell near twins apart, and texts in two languages from those in one.
+        CLD2 must be so of both halves, or of one and the whole: halves tell near twins apart, and
+        texts in two languages from those in one. Without it fastText is asked, but not of twins.
         """
-        half = line.find(" ", len(line) // 2) + 1 or len(line) // 2
-        code = self._sure(line[:half])
-        if not code or self._sure(line[half:]) != code:
+        if not self.use_cld2:
+            found = self._ask_fasttext(line.lower())
+            code = max(found, key=lambda code: found[code], default="")
+            sure = found.get(code, 0.0) >= FASTTEXT_SURE and code in COMMON
+            return code if sure and not twin_hits((), code) else ""
+        middle = line.find(" ", len(line) // 2) + 1 or len(line) // 2
+        first, second = self._sure(line[:middle]), self._sure(line[middle:])
+        code = first or second
+        if first != second and ((first and second) or self._sure(line) != code):
             return ""
-        return "" if code in LOOK_TWICE and _twin_is_likelier(line.lower(), code) else code
+        if code in LOOK_TWICE:
+            hits = twin_hits(line.lower().split(), code)
+            return code if hits[code] > max(n for twin, n in hits.items() if twin != code) else ""
+        return code
 
     def _sure(self, line: str) -> str:
         reliable, _, ((_, code, percent, _), *_) = self._cld2(line)
@@ -132,7 +143,7 @@ class LanguageModels:
 
 @cache
 def language_models(*, use_cld2: bool) -> LanguageModels:
-    """Return the models of this process: they take half a second and 60 MB, once."""
+    """Return the models of this process: they take 0.7 s and 140 MB, once."""
     return LanguageModels(use_cld2=use_cld2)
 
 

@@ -9,9 +9,9 @@ import re
 NUM_EXCERPTS = 4
 CUT_CHARS = 40  # an excerpt begins and ends at a gap, if there is one this near
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
+_FENCE = re.compile(r"\n[ \t]*(`{3,}|~{3,})([^\n]*)")  # begins with a sign that is found fast
 # signs that prose does without; only where one stands are lines looked at
-_CODE_SIGN = re.compile(r"[=_<>{}\[\]@#$^*~;\\/|]|\w\(|::|\b[a-z]+[A-Z]")
+_CODE_SIGN = re.compile(r"[=_<>{}\[\]@#$^*~;\\/|]|\w\(|::|[a-z][A-Z]")
 _CODE_LINE = re.compile(
     r"""^\s*(?:
         (?:def|class|func|function|fn|const|let|var|lambda|async|public|private|protected|static
@@ -37,9 +37,10 @@ def without_code(text: str) -> str:
 
     The time grows with the text alone, whatever fences stand in it.
     """
-    if "```" not in text and "~~~" not in text:
+    # one sign is looked for much faster than three
+    if not ("`" in text and "```" in text) and not ("~" in text and "~~~" in text):
         return text
-    fences = list(_FENCE.finditer(text))
+    fences = list(_FENCE.finditer("\n" + text))  # so the places are one too high
     unclosed: dict[str, int] = {}  # sign -> length of the shortest fence known to stay open
     kept, end, number = [], 0, 0
     while number < len(fences):
@@ -49,7 +50,7 @@ def without_code(text: str) -> str:
             last = _closing(fences, number)
         if last > number:
             kept.append(text[end : fences[number].start()])
-            end = fences[last].end()
+            end = fences[last].end() - 1
         else:
             unclosed[sign] = min(length, unclosed.get(sign, length))
         number = last + 1

@@ -7,6 +7,7 @@ names, of four letters. An ideograph or a syllable sign says as much as three le
 outside Latin counts for one and a half, since names and terms stand in Latin letters everywhere.
 """
 
+import re
 from functools import cache
 from typing import Any
 
@@ -48,6 +49,8 @@ RANGES: dict[str, tuple[tuple[int, int], ...]] = {
     "ja": ((0x3040, 0x30FF),),
     "zh": ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
 }
+# what may stand in a text all in Latin letters; looked for first, since most texts are
+_BEYOND_LATIN = re.compile(r"[^\x00-\u024f\u1e00-\u1eff\u2000-\u206f\u20a0-\u22ff]")
 _NAMES = ("", *RANGES)
 _HAN, _KANA = _NAMES.index("zh"), _NAMES.index("ja")
 
@@ -68,7 +71,7 @@ def main_script(text: str) -> tuple[str, float, int]:
 
     Han with at least 5 % Kana is "ja", else "zh". Without letters the script is "".
     """
-    if text.isascii():
+    if text.isascii() or not _BEYOND_LATIN.search(text):
         letters = len(text) - text.count(" ")
         return (LATIN, 1.0, letters) if letters else ("", 0.0, 0)
     numbers, weights = _tables()
