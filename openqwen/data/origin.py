@@ -5,21 +5,20 @@ yield from origin.page("a/b.html", "text/html", content)
 origin.set_aside.summary()                       # "set aside 1: empty 1"
 """
 
-import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
 from openqwen.core.documents import Page
+from openqwen.data.gzip_stream import CHUNK_BYTES, GzipStream
+from openqwen.data.gzip_stream import GZIP_ERRORS as GZIP_ERRORS
 from openqwen.data.stores import InputFile, Store
 
 MAX_EXAMPLES = 20  # a reason
 TOO_LARGE = "larger than max_page_bytes"
 EMPTY = "empty"
-GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 @dataclass
@@ -95,23 +94,10 @@ class Origin:
             yield Page(page_id, source, url, licence, media, content)
 
 
-class EagerGzip(gzip.GzipFile):
-    """Hands out what comes before damage, which GzipFile's own `read` loses with its buffer."""
-
-    def __init__(self, packed: IO[bytes]) -> None:
-        """Unpack a file, which is closed with this one."""
-        super().__init__(fileobj=packed, mode="rb")
-        self.myfileobj = cast(Any, packed)
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return up to `size` bytes, fewer where that is what there is at the moment."""
-        return self.read1(-1 if size is None else size)
-
-
 def open_unpacked(file: InputFile | Path) -> IO[bytes]:
     """Open a file for reading, unpacked where its name ends in .gz."""
     if isinstance(file, Path):
         file = InputFile(Store(), str(file))
     if not file.is_gzipped:
         return file.open()
-    return cast(IO[bytes], io.BufferedReader(EagerGzip(file.open())))
+    return cast(IO[bytes], io.BufferedReader(GzipStream(file.open()), CHUNK_BYTES))

@@ -14,7 +14,8 @@ from pathlib import Path
 from openqwen.core.documents import Page
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files
-from openqwen.data.origin import GZIP_ERRORS, Origin, SetAside, open_unpacked
+from openqwen.data.gzip_stream import GZIP_ERRORS
+from openqwen.data.origin import Origin, SetAside, open_unpacked
 from openqwen.data.row_files import read_json, read_jsonl, read_parquet
 from openqwen.data.rows import HTML, PYTHON, TEXT
 from openqwen.data.sources_config import SourcesConfig

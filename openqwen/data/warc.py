@@ -1,84 +1,84 @@
-"""WARC files: the HTML and text that servers answered with, up to the end or to the damage.
+"""WARC files: the HTML and text that servers answered with; WET files: the text made of it.
 
 for page in read_warc(file, "CC-MAIN.warc.gz", origin): ...
+
+Pages come out of response, resource and conversion records; requests, metadata and revisits hold
+none. A damaged record is set aside, and reading goes on at the next one.
 """
 
 from collections.abc import Iterator
+from typing import IO, cast
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from resiliparse.parse.encoding import map_encoding_to_html5
 
 from openqwen.core.documents import Page
-from openqwen.data.origin import GZIP_ERRORS, TOO_LARGE, EagerGzip, Origin
+from openqwen.data import warc_records
+from openqwen.data.gzip_stream import GzipStream
+from openqwen.data.http_response import ResponseError, read_response
+from openqwen.data.origin import TOO_LARGE, Origin
 from openqwen.data.rows import HTML, TEXT
 from openqwen.data.stores import InputFile
+from openqwen.data.warc_records import Record, read_records
 
 MEDIA = {"text/html": HTML, "application/xhtml+xml": HTML, "text/plain": TEXT}
 DAMAGED = "truncated or corrupt WARC"
+NO_PAGE = "neither HTML nor text"
 UTF8_MARK = b"\xef\xbb\xbf"
+TYPES = ("response", "resource", "conversion")
+MAX_HEAD_BYTES = 1 << 20  # of a response, beyond its page
 
 
 def read_warc(file: InputFile, where: str, origin: Origin) -> Iterator[Page]:
-    """Yield a page for each successful HTML or text response."""
-    place = f"{where}#0"
-    with EagerGzip(file.open()) if file.is_gzipped else file.open() as opened:
-        try:
-            records = ArchiveIterator(
-                opened, record_types=WarcRecordType.response, parse_http=False
-            )
-            for index, record in enumerate(records):
-                place = f"{where}#{index}"
-                announced = record.content_length
-                if announced > origin.max_page_bytes:
-                    origin.set_aside.add(TOO_LARGE, place)
-                    continue
-                block = _read_bounded(record, announced)
-                if not block or len(block) < announced:
-                    origin.set_aside.add(DAMAGED, place)
-                elif not record.is_http:
-                    origin.set_aside.add("no HTTP response", place)
-                else:
-                    url = record.headers.get("WARC-Target-URI") or ""
-                    yield from _read_response(block, url, place, origin)
-        except (*GZIP_ERRORS, OSError) as error:
-            origin.set_aside.add(DAMAGED, f"at or after {place}: {error}")
+    """Yield a page for each successful HTML or text response, resource or conversion record."""
+    opened = file.open()
+    if file.is_gzipped:
+        opened = cast(IO[bytes], GzipStream(opened))
+    with opened:
+        index = -1
+        for record in read_records(opened, origin.max_page_bytes + MAX_HEAD_BYTES):
+            if record.headers and record.type not in TYPES and not record.trouble:
+                continue
+            index += 1
+            place = f"{where}#{index}"
+            if record.trouble:
+                is_large = record.trouble == warc_records.TOO_LARGE
+                reason = TOO_LARGE if is_large else DAMAGED
+                origin.set_aside.add(reason, f"{place}: {record.detail}")
+            elif record.type == "response":
+                yield from _read_response(record, place, origin)
+            else:
+                yield from _read_resource(record, place, origin)
 
 
-def _read_response(block: bytes, url: str, place: str, origin: Origin) -> Iterator[Page]:
+def _read_response(record: Record, place: str, origin: Origin) -> Iterator[Page]:
     """Yield one response's page, its HTTP encodings undone, or set it aside."""
-    record = WarcRecord()  # of its own: a response that can't be parsed would end the whole file
-    record.init_headers(record_type=WarcRecordType.response)
-    record.is_http = True
-    record.set_bytes_content(block)
     try:
-        record.parse_http(auto_decode="all")
-        reason, media = _judge(record)
-        if reason:
-            origin.set_aside.add(reason, place)
-            return
-        content = _read_bounded(record, origin.max_page_bytes + 1)
-    except OSError as error:
-        origin.set_aside.add("HTTP response can't be decoded", f"{place}: {error}")
+        response = read_response(record.block, origin.max_page_bytes)
+    except ResponseError as error:
+        origin.set_aside.add(str(error), place)
         return
-    yield from origin.page(place, media, as_utf8(content, record.http_charset), url=url)
+    named = response.media or record.headers.get("warc-identified-payload-type", "").lower()
+    media = MEDIA.get(named, "")
+    if not 200 <= response.status < 300:
+        origin.set_aside.add("HTTP status is not 2xx", place)
+    elif not media:
+        origin.set_aside.add(NO_PAGE, place)
+    else:
+        content = as_utf8(response.body, response.charset)
+        yield from origin.page(place, media, content, url=_url(record))
 
 
-def _judge(record: WarcRecord) -> tuple[str, str]:
-    """Return why a response is no page ("" if it is one) and its media type."""
-    http = record.http_headers
-    if http is None or http.status_code is None or not 200 <= http.status_code < 300:
-        return "HTTP status is not 2xx", ""
-    media = MEDIA.get((record.http_content_type or "").strip().lower(), "")
-    return ("" if media else "neither HTML nor text"), media
+def _read_resource(record: Record, place: str, origin: Origin) -> Iterator[Page]:
+    """Yield the page of a record whose block is the page itself."""
+    media = MEDIA.get(record.headers.get("content-type", "").partition(";")[0].strip().lower(), "")
+    if not media:
+        origin.set_aside.add(NO_PAGE, place)
+    else:
+        yield from origin.page(place, media, record.block, url=_url(record))
 
 
-def _read_bounded(record: WarcRecord, limit: int) -> bytes:
-    """Return the payload, at most `limit` bytes of it however far it would unpack."""
-    parts, left = [], limit
-    while left > 0 and (part := record.reader.read(left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
+def _url(record: Record) -> str:
+    return record.headers.get("warc-target-uri", "").strip("<>")
 
 
 def as_utf8(content: bytes, charset: str | None) -> bytes:

@@ -301,7 +301,7 @@ def test_warc_gives_successful_html_and_text_with_http_encodings_undone(tmp_path
         (b"gone", "text/html", "404 Not Found"),
         (b"%PDF", "application/pdf", "200 OK"),
         (b"?", None, "200 OK"),
-        (b"not gzip", "text/html", "200 OK", ("Content-Encoding", "gzip")),
+        (b"\x00not gzip", "text/html", "200 OK", ("Content-Encoding", "gzip")),
         (gzip.compress(b"0" * 10_000_000), "text/html", "200 OK", ("Content-Encoding", "gzip")),
         (b"0" * 20_000, "text/html", "200 OK"),
         (b"", "text/html", "200 OK"),
