@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from openqwen.core.documents import Document
-from openqwen.data.config import AuditConfig
+from openqwen.data.audit_bands import BAND, MASKED, around_mask, band_heading
+from openqwen.data.audit_config import AuditConfig
 from openqwen.data.draw import draw
 
 KEPT = "kept"  # opens the heading of what stayed
@@ -57,12 +58,28 @@ class Samples:
         detail: str = "",
         facts: tuple[str, ...] = (),
     ) -> None:
-        """Take a document in if it is among the first of its heading."""
-        self.counts[heading] += 1
+        """Take a document in if it is among the first of its heading, or of a band of its scores."""
         place = draw(self.seed, "audit", document.id)
+        self._offer(heading, place, document, score, detail, facts)
+        for name, value in document.scores.items():
+            band = band_heading(name, value, heading)
+            if band[0] == BAND or heading[0] == KEPT:
+                self._offer(band, place, document, value, detail, facts)
+
+    def _offer(
+        self,
+        heading: Heading,
+        place: float,
+        document: Document,
+        score: float | None,
+        detail: str,
+        facts: tuple[str, ...],
+    ) -> None:
+        self.counts[heading] += 1
         heap = self.heaps.setdefault(heading, [])
-        if len(heap) == self.config.samples and (-place, document.id) <= heap[0][:2]:
+        if len(heap) == self._limit(heading) and (-place, document.id) <= heap[0][:2]:
             return
+        text = around_mask(document, heading[1]) if heading[0] == MASKED else document.text
         sample = Sample(
             place,
             document.id,
@@ -70,13 +87,16 @@ class Samples:
             document.group or UNIDENTIFIED,
             document.url,
             document.language,
-            excerpt(document.text, self.config.excerpt_chars),
+            excerpt(text, self.config.excerpt_chars),
             len(document.text),
             score,
             detail,
             facts,
         )
         self._keep(heading, sample)
+
+    def _limit(self, heading: Heading) -> int:
+        return self.config.band_samples if heading[0] == BAND else self.config.samples
 
     def offer_kept(self, document: Document) -> None:
         """Take a document of the corpus in, under its source and group."""
@@ -87,7 +107,7 @@ class Samples:
 
     def _keep(self, heading: Heading, sample: Sample) -> None:
         heap = self.heaps.setdefault(heading, [])
-        push = heapq.heappush if len(heap) < self.config.samples else heapq.heappushpop
+        push = heapq.heappush if len(heap) < self._limit(heading) else heapq.heappushpop
         push(heap, (-sample.place, sample.id, sample))
 
     def of(self, heading: Heading) -> list[Sample]:

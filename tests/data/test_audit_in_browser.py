@@ -43,12 +43,15 @@ def test_marks_are_set_by_keys_kept_over_a_reload_and_saved_as_json(browser, tmp
     for key in "jgjb":
         page.keyboard.press(key)
     assert page.inner_text("#tally") == "2 marked, 1 of them bad"
+    page.fill("#name", "Lin g")
+    page.press("#name", "Tab")
     page.reload()
     assert page.inner_text("#tally") == "2 marked, 1 of them bad"
     with page.expect_download() as download:
         page.click("#save")
     saved = json.loads(download.value.path().read_text())
-    assert saved["kind"] == MARKS_KIND
+    assert (saved["kind"], saved["judges"]) == (MARKS_KIND, "texts")
+    assert saved["by"] == {"kind": "person", "name": "Lin g"}
     assert [(m["step"], m["reason"], m["mark"]) for m in saved["marks"]] == [
         ("oddity", "odd", "good"),
         ("oddity", "odd", "bad"),
@@ -56,3 +59,33 @@ def test_marks_are_set_by_keys_kept_over_a_reload_and_saved_as_json(browser, tmp
     assert {m["id"] for m in saved["marks"]} < {"s/1", "s/3", "s/5"}
     assert all(url.startswith(("file:", "blob:")) for url in asked)
     assert errors == []
+
+
+def test_a_document_in_two_sections_has_one_mark_with_its_band(browser, tmp_path):
+    funnel = Funnel(AuditConfig(), seed=0)
+    scored = [document(f"text {i}", f"s/{i}", scores={"quality": i / 10}) for i in range(4)]
+    for kept in scored:
+        funnel.samples.offer_kept(kept)
+    write_audit(tmp_path / "audit.html", funnel)
+    page = browser.new_page()
+    page.goto((tmp_path / "audit.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.click("details >> nth=0 >> article[data-id='s/2'] >> input[value=bad]")
+    assert page.locator("article[data-id='s/2'] input[value=bad]:checked").count() == 2
+    assert page.inner_text("#tally") == "1 marked, 1 of them bad"
+    with page.expect_download() as download:
+        page.click("#save")
+    (mark,) = json.loads(download.value.path().read_text())["marks"]
+    assert mark["band"] == {"score": "quality", "band": "0.2 – 0.3", "value": 0.2}
+
+
+def test_the_page_fits_a_phone(browser, tmp_path):
+    funnel = Funnel(AuditConfig(), seed=0)
+    step = [Rejected(document("long" * 200, f"s/{'x' * 200}"), "odd" * 60, 1.0)]
+    for _ in funnel.through("oddity", lambda documents: iter(step), [step[0].document]):
+        pass
+    write_audit(tmp_path / "audit.html", funnel)
+    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page.goto((tmp_path / "audit.html").as_uri())
+    page.keyboard.press("j")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400

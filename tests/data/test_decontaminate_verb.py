@@ -70,7 +70,7 @@ def test_documents_that_overlap_are_dropped_with_reason_and_item(files, capsys):
     assert not (out / "scratch").exists()
     said = capsys.readouterr()
     assert re.search(r"3 documents → 1   [\d.]+ MB/s   dropped 2", said.out)
-    assert "mmlu                  1 documents overlap with 1 of 1 items" in said.out
+    assert "mmlu                    1 document, 1 of 1 items" in said.out
     assert "set aside 1: not JSON (docs.jsonl#4)" in said.err
 
 

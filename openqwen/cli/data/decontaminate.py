@@ -120,12 +120,16 @@ def _say(counts: dict[str, Any], out: Path) -> None:
     line = f"{'decontaminate':<24}{counts['documents']:,} documents → {counts['kept']:,}"
     line += f"   {rate:.1f} MB/s   dropped {counts['dropped']:,}"
     say(line + (f", cut {counts['cut']:,}" if counts["cut"] else ""))
-    for name, row in counts["benchmarks"].items():
-        text = f"{row['documents']:,} documents overlap with {row['items_found']:,} of "
-        text += f"{row['items']:,} items"
-        if row["items_not_looked_for"]:
-            text += f" ({row['items_not_looked_for']:,} too short or boilerplate, not looked for)"
-        say(f"  {name:<22}{text}")
+    hit = {name: row for name, row in counts["benchmarks"].items() if row["documents"]}
+    for name, row in hit.items():
+        documents = f"{row['documents']:,} document{'s' if row['documents'] != 1 else ''}"
+        say(f"  {name:<24}{documents}, {row['items_found']:,} of {row['items']:,} items")
+    clean = len(counts["benchmarks"]) - len(hit)
+    if clean:
+        say(f"  {'no overlap with':<24}{clean} benchmark{'s' if clean != 1 else ''}")
+    lost = sum(row["items_not_looked_for"] for row in counts["benchmarks"].values())
+    if lost:
+        say(f"  {'not looked for':<24}{lost:,} items: too short, or boilerplate of many items")
     for reason, facts in counts["set_aside"].items():
         warn(f"set aside {facts['count']:,}: {reason} ({facts['examples'][0]})")
     say(f"{'':<24}{out / 'report.html'}")

@@ -15,17 +15,15 @@ import pyarrow.parquet as pq
 
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
-from openqwen.core.files import list_files, read_json
-from openqwen.data.audit import KEPT, MARKS_KIND
+from openqwen.core.files import list_files
 from openqwen.data.config import ExtractConfig
 from openqwen.data.extract import extract
+from openqwen.data.marks import QUALITY_STEPS
+from openqwen.data.marks import read_marks as marks_of_files
 from openqwen.data.origin import SetAside
 from openqwen.data.readers import read_path
 from openqwen.data.sources_config import SourcesConfig
 from openqwen.data.steps import Rejected
-
-# steps that drop a text for what it is like; others drop good texts too (twins, other languages)
-QUALITY_STEPS = frozenset({"rules", "scores"})
 
 
 def read_texts(paths: Sequence[Path], set_aside: SetAside) -> Iterator[str]:
@@ -61,8 +59,8 @@ def read_marks(
 ) -> tuple[list[str], list[str]]:
     """Return the good and the bad texts that the marks of an audit page speak of.
 
-    A mark judges a decision: kept and right, or dropped and wrong, is a good text. Drops by steps
-    that don't judge the text itself are set aside.
+    A mark judges a text (`data.marks`). Drops by steps that don't judge the text itself are set
+    aside, and texts that are marked both ways.
 
     Args:
         marks: the JSON file that the page saved.
@@ -72,21 +70,16 @@ def read_marks(
     Raises:
         UserError: if the file holds no marks, or no Parquet file is found.
     """
-    content = read_json(marks)
-    if not isinstance(content, dict) or content.get("kind") != MARKS_KIND:
-        raise UserError(f"{marks} is not a file of marks that an audit page saved")
+    found, left_out = marks_of_files([marks])
+    for reason, count in left_out.items():
+        for _ in range(count):
+            set_aside.add(reason, str(marks))
     is_good: dict[str, bool] = {}
-    for number, mark in enumerate(content.get("marks", ())):
-        try:
-            step, right = mark["step"], {"good": True, "bad": False}[mark["mark"]]
-            id = str(mark["id"])
-        except (KeyError, TypeError):
-            set_aside.add("not a mark", f"{marks}#{number}")
-            continue
-        if step == KEPT or step in QUALITY_STEPS:
-            is_good[id] = right == (step == KEPT)
-        else:
-            set_aside.add(f"mark on a drop by {step}", id)
+    for mark in found:
+        if mark.step not in QUALITY_STEPS:
+            set_aside.add(f"mark on a drop by {mark.step}", mark.id)
+        elif is_good.setdefault(mark.id, mark.is_good) != mark.is_good:
+            set_aside.add("marked both ways", mark.id)
     texts: tuple[list[str], list[str]] = ([], [])
     for id, text in _texts_of(is_good, documents):
         texts[0 if is_good.pop(id) else 1].append(text)
