@@ -46,10 +46,10 @@ def read_texts(
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} does not exist")
-        for file in list_files(path) if path.is_dir() else [path]:
+        for file in _stage_files(path) or (list_files(path) if path.is_dir() else [path]):
             if _holds_documents(file):
                 yield from (d for d in read_documents(file) if d.split == split)
-            elif not _is_record(file):
+            else:
                 yield from _read_file(file, path, aside)
 
 
@@ -106,6 +106,10 @@ def _holds_documents(file: Path) -> bool:
     return set(DOCUMENT_SCHEMA.names) <= names
 
 
-def _is_record(file: Path) -> bool:
-    """Return whether a file is what a stage tells about itself: its JSON, pages and drops."""
-    return file.suffix == ".json" or "drops" in file.name or file.suffix == ".html"
+def _stage_files(path: Path) -> list[Path]:
+    """Return the files of a documents stage's directory, or of what `data build` wrote; else []."""
+    for folder in (path / "documents" / "documents", path / "documents"):
+        files = sorted(folder.glob("*.parquet"))
+        if files and all(map(_holds_documents, files)):
+            return files
+    return []

@@ -21,6 +21,7 @@ from openqwen.tokenizer.huggingface import GPT2_PATTERN
 from openqwen.tokenizer.vocabulary import LLAMA3_PATTERN, QWEN_PATTERN
 
 SPACE_MARK = "▁"
+_NO_TEXT = "\U0010fffe"  # opens names that no text has: no character
 WHOLE_TOKENS = ("llama-bpe", "llama-v3", "llama3")  # a piece that is a token is taken whole
 
 # letters with two cases; Georgian's became such after those patterns were written
@@ -125,8 +126,12 @@ def _unigram(file: GGUFFile) -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     scores = _scores(file)
-    tokens = file.values["tokenizer.ggml.tokens"]
     unknown = int(file.values.get("tokenizer.ggml.unknown_token_id", 0))
+    usable = set(_vocab(file).values()) - {unknown}
+    tokens = [  # the model would find a control token in text that looks like it
+        token if i in usable else f"{_NO_TEXT}{i}"
+        for i, token in enumerate(file.values["tokenizer.ggml.tokens"])
+    ]
     tokenizer = Tokenizer(
         models.Unigram(list(zip(tokens, scores, strict=True)), unknown, byte_fallback=False)
     )

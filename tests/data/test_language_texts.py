@@ -121,6 +121,12 @@ def test_files_say_their_language_by_name_and_a_stage_by_column(tmp_path):
     assert sum(aside.counts.values()) == 1
     [held_out] = read_texts([tmp_path / "documents.parquet"], split="validation")
     assert held_out.text == "Held out"
+    write_documents(tmp_path / "corpus" / "documents" / "documents" / "0.parquet", stage)
+    (tmp_path / "corpus" / "documents" / "funnel.json").write_text("[]")
+    for folder in ("corpus", "corpus/documents"):
+        [document_of_stage] = read_texts([tmp_path / folder], split="train", set_aside=aside)
+        assert document_of_stage.text == "Guten Tag"
+    assert sum(aside.counts.values()) == 1
     with pytest.raises(UserError, match="nowhere does not exist"):
         list(read_texts([Path("nowhere")], split="train"))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers import models, pre_tokenizers
 
 from openqwen.core.errors import UserError
-from openqwen.core.gguf import TokenType
+from openqwen.core.gguf import TokenType, open_gguf
 from openqwen.core.gguf_writer import write_gguf
 from openqwen.tokenizer.compare import compare_tokenizers, ratio_interval
 from openqwen.tokenizer.figure import markdown, single_digit_costs, write_comparison
 from openqwen.tokenizer.files import write_ranks
 from openqwen.tokenizer.peers import TokenCounter, open_counter
-from openqwen.tokenizer.peers_catalogue import PEERS, vocabulary_folder
+from openqwen.tokenizer.peers_catalogue import PEERS, fetch_peer, vocabulary_folder
 from openqwen.tokenizer.peers_gguf import encoder_from_gguf
 
 BYTES = {bytes([value]): value for value in range(256)}
@@ -187,6 +188,41 @@ def test_gguf_vocabularies_give_the_recorded_ids(name):
     for text, line in zip(texts, expected, strict=False):
         found = encoder.encode(text, add_special_tokens=False).ids
         assert found == [int(i) for i in line.split()], repr(text)
+
+
+def sentencepiece_model(name: str, folder: Path) -> Path:
+    """Return a named GGUF vocabulary as a .model file of the sentencepiece library."""
+    pb = pytest.importorskip("sentencepiece.sentencepiece_model_pb2")
+    values = open_gguf(fetch_peer(PEERS[name])).values
+    unigram = values["tokenizer.ggml.model"] == "t5"
+    model = pb.ModelProto()
+    keys = ("tokens", "scores", "token_type")
+    for token, score, kind in zip(*(values[f"tokenizer.ggml.{k}"] for k in keys), strict=True):
+        model.pieces.add(piece=token, score=float(score), type=int(kind))
+    model.trainer_spec.model_type = 1 if unigram else 2
+    model.trainer_spec.byte_fallback = not unigram
+    model.trainer_spec.unk_id = int(values.get("tokenizer.ggml.unknown_token_id", 0))
+    if unigram:
+        model.trainer_spec.bos_id, model.trainer_spec.eos_id, model.trainer_spec.pad_id = 0, 2, 1
+        charsmap = np.asarray(values["tokenizer.ggml.precompiled_charsmap"])
+        model.normalizer_spec.precompiled_charsmap = charsmap.astype(np.uint8).tobytes()
+    model.normalizer_spec.add_dummy_prefix = True
+    model.normalizer_spec.remove_extra_whitespaces = unigram
+    (folder / f"{name}.model").write_bytes(model.SerializeToString())
+    return folder / f"{name}.model"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "tolerance"), [("xlm-r", 2), ("llama", 0), ("baichuan", 0)])
+def test_files_without_recorded_ids_count_as_the_sentencepiece_library(name, tolerance, tmp_path):
+    """Unigram has near-ties, in which the libraries may take different cuts of one length."""
+    theirs = open_counter(str(sentencepiece_model(name, tmp_path)))
+    ours = open_counter(name)
+    texts = [Path(file).read_text(encoding="utf-8") for file in (__file__, tokenize.__file__)]
+    cases = next(vocabulary_folder().rglob("ggml-vocab-llama-spm.gguf.inp"))
+    texts += cases.read_text(encoding="utf-8").split("\n__ggml_vocab_test__\n")
+    for text, one, other in zip(texts, theirs.count(texts), ours.count(texts), strict=True):
+        assert abs(one.all - other.all) <= tolerance, text[:80]
 
 
 @pytest.mark.real
