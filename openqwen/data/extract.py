@@ -25,6 +25,8 @@ MESSAGES = "application/x-messages+json"
 CODE = "text/x-python"
 ROLES = ("system", "user", "assistant", "tool")
 REPLACEMENT = "\ufffd"
+WIDE_SAMPLE_BYTES = 4096
+WIDE_MIN_ZEROS = 0.02  # of the bytes: a page in Chinese has its spaces, digits and tags
 
 
 class ExtractError(ValueError):
@@ -108,7 +110,7 @@ def decode_text(
     if len(content) > config.max_page_bytes:
         raise ExtractError("too large", f"{len(content):,} bytes", len(content))
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(_wide_encoding(content) or "utf-8-sig")
     except UnicodeDecodeError:
         text = _decode_other(content, is_html=is_html, is_code=is_code)
     if text.count("\0") > config.max_bad_characters * len(text):
@@ -117,6 +119,17 @@ def decode_text(
     if bad > config.max_bad_characters:
         raise ExtractError("encoding", f"{bad:.2%} of its characters can't be decoded", bad)
     return text
+
+
+def _wide_encoding(content: bytes) -> str:
+    """Return UTF-16's name where its zero bytes show it and no mark says so, else ""."""
+    sample = content[:WIDE_SAMPLE_BYTES]
+    if b"\0" not in sample or sample.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return ""
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if max(even, odd) < max(WIDE_MIN_ZEROS * len(sample), 4 * min(even, odd)):
+        return ""
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def _decode_other(content: bytes, *, is_html: bool, is_code: bool) -> str:

@@ -22,7 +22,7 @@ _INVISIBLE = re.compile(
 )
 _LINE_ENDS = re.compile("\\r\\n?|[\\x0c\\x85\\u2028\\u2029]")
 _ODD_SPACES = re.compile("[\\xa0\\u2000-\\u200a\\u202f\\u205f]")
-_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+_TRAILING = re.compile(r"(?<![ \t])[ \t]+$", re.MULTILINE)  # each run of spaces is met once
 _BLANK_LINES = re.compile(r"\n{3,}")
 _SURROGATES = re.compile("[\\ud800-\\udfff]")
 _NOT_WORD = re.compile(r"[\W_]+")

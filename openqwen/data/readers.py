@@ -16,7 +16,8 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import list_files
 from openqwen.data.gzip_stream import GZIP_ERRORS
 from openqwen.data.origin import Origin, SetAside, open_unpacked
-from openqwen.data.row_files import read_json, read_jsonl, read_parquet
+from openqwen.data.parquet_rows import read_parquet
+from openqwen.data.row_files import read_json, read_jsonl
 from openqwen.data.rows import HTML, PYTHON, TEXT
 from openqwen.data.sources_config import SourcesConfig
 from openqwen.data.stores import NOT_A_FILE, InputFile, Store

@@ -1,4 +1,4 @@
-"""Files of rows: JSON Lines, JSON lists and Parquet, a page a row.
+"""Files of rows: JSON Lines and JSON lists, a page a row.
 
     for page in read_jsonl(file, "part-0.jsonl.gz", origin): ...
 
@@ -9,17 +9,12 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from openqwen.core.documents import Page
-from openqwen.data.conversation_rows import BadRowError
 from openqwen.data.origin import TOO_LARGE, Origin, open_unpacked
-from openqwen.data.rows import COLUMNS, PAGE_COLUMNS, row_content, row_text
+from openqwen.data.rows import read_row
 from openqwen.data.stores import InputFile
 
 WHOLE_BYTES = 64 << 20  # a larger .jsonl may be read in parts, so its rows are named by byte
-PARQUET_ROWS = 64  # in memory at a time
 LIST_PAGES = 16  # a JSON list is parsed whole; it may have the size of this many largest pages
 SKIP_BYTES = 1 << 20
 BAD_JSON = (ValueError, RecursionError)
@@ -54,7 +49,7 @@ def read_jsonl(
                 except BAD_JSON as error:
                     origin.set_aside.add(_reason(error), place)
                 else:
-                    yield from _read_row(row, place, origin)
+                    yield from read_row(row, place, origin)
 
 
 def _skip_line(file: IO[bytes]) -> int:
@@ -86,42 +81,7 @@ def read_json(file: InputFile, where: str, origin: Origin) -> Iterator[Page]:
         origin.set_aside.add(_reason(error), where)
         return
     for index, row in enumerate(value if isinstance(value, list) else [value]):
-        yield from _read_row(row, f"{where}#{index}", origin)
-
-
-def read_parquet(
-    file: InputFile, where: str, origin: Origin, start: int = 0, end: int | None = None
-) -> Iterator[Page]:
-    """Yield a page for each row of the row groups `start` to `end` of a Parquet file."""
-    try:
-        with file.open() as opened, pq.ParquetFile(opened) as table:
-            columns = [name for name in COLUMNS if name in table.schema_arrow.names]
-            if not PAGE_COLUMNS & set(columns):
-                origin.set_aside.add("no column of text, html or conversations", where)
-                return
-            groups = range(table.num_row_groups)[start:end]
-            index = sum(table.metadata.row_group(group).num_rows for group in range(start))
-            for batch in table.iter_batches(PARQUET_ROWS, row_groups=groups, columns=columns):
-                for row in batch.to_pylist():
-                    yield from _read_row(row, f"{where}#{index}", origin)
-                    index += 1
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        origin.set_aside.add("truncated or corrupt Parquet", f"{where}: {error}")
-
-
-def _read_row(row: Any, place: str, origin: Origin) -> Iterator[Page]:
-    """Yield the page of one row, or set it aside."""
-    try:
-        media, content = row_content(row)
-        known = {name: row_text(row, name) for name in ("id", "url", "source")}
-        known["licence"] = row_text(row, "licence", "license")
-        "".join(known.values()).encode()
-    except BadRowError as error:
-        origin.set_aside.add(str(error), place)
-    except UnicodeEncodeError:
-        origin.set_aside.add("half a surrogate pair", place)
-    else:
-        yield from origin.page(place, media, content, **known)
+        yield from read_row(row, f"{where}#{index}", origin)
 
 
 def _parse(data: bytes) -> Any:

@@ -5,9 +5,12 @@ row_content({"instruction": "Add.", "input": "1 1", "output": "2"})
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+from openqwen.core.documents import Page
 from openqwen.data.conversation_rows import FORMS, BadRowError, messages_of, text
+from openqwen.data.origin import Origin
 
 HTML = "text/html"
 TEXT = "text/plain"
@@ -54,6 +57,23 @@ def row_text(row: dict[str, Any], *names: str) -> str:
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
             return str(value)
     return ""
+
+
+def read_row(row: Any, place: str, origin: Origin) -> Iterator[Page]:
+    """Yield the page of one row, or set it aside in `origin` as what stood at `place`."""
+    try:
+        media, content = row_content(row)
+        known = {name: row_text(row, name) for name in ("id", "url", "source")}
+        known["licence"] = row_text(row, "licence", "license")
+        "".join(known.values()).encode()
+    except BadRowError as error:
+        origin.set_aside.add(str(error), place)
+    except UnicodeEncodeError:
+        origin.set_aside.add("half a surrogate pair", place)
+    except RecursionError:
+        origin.set_aside.add("nested too deep", place)
+    else:
+        yield from origin.page(place, media, content, **known)
 
 
 def _encode(messages: list[dict[str, str]]) -> bytes:

@@ -91,7 +91,9 @@ def test_a_fence_is_longer_than_any_inside():
     assert text.endswith("````\na\n```\nb\n````")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "gb18030", "big5", "utf-16", "utf-16-le", "utf-16-be"]
+)
 def test_the_encoding_is_found(encoding):
     text = "這是一個關於編碼的網頁，裡面有很多漢字，用來測試程式能否認出它的編碼。" * 4
     if encoding in ("gb18030", "big5"):
