@@ -38,6 +38,7 @@ def find_duplicates(
     index: Path | None = None,
     index_without: str = "",
     label: str = "documents",
+    prefix: str = "dedup-",
 ) -> list[Path]:
     """Return a folder of verdicts for each part (`verdicts.read_verdicts`).
 
@@ -50,13 +51,14 @@ def find_duplicates(
         index: an index of earlier crawls; its documents stay, new ones like them go.
         index_without: a crawl of the index that is left out: this one, added by an earlier attempt.
         label: opens the progress lines.
+        prefix: opens the phases' names.
 
     Raises:
         UserError: if the index was made with other settings.
     """
 
     def run(phase: str, tasks: list[Task]) -> list[Done]:
-        return run_phase(engine, work, f"dedup-{phase}", tasks, label=label)
+        return run_phase(engine, work, f"{prefix}{phase}", tasks, label=label)
 
     old_parts = index_parts(index, without=index_without) if index else []
     return Search(run, old_parts, parts, config).verdicts(skip)
