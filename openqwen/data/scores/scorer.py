@@ -66,7 +66,8 @@ class Card:
     def with_reference(self, scores: Scores) -> "Card":
         """Return the card with the scores of some texts, at least one, as its reference."""
         values = {
-            name: [float(x) for x in np.quantile(column, SHARES)] for name, column in scores.items()
+            name: [rounded(float(x)) for x in np.quantile(column, SHARES)]
+            for name, column in scores.items()
         }
         count = len(next(iter(scores.values())))
         return replace(self, references=values, reference_texts=count)
@@ -130,6 +131,11 @@ class LanguageModelScorer:
     def scores(self, readings: Readings) -> Scores:
         """Return bits a byte of each text."""
         return {self.card.names[0]: [self.score(text) for text in readings.texts]}
+
+
+def rounded(value: float) -> float:
+    """Return a score as it is kept and compared: four digits."""
+    return float(f"{value:.4g}")
 
 
 def write_scorer(path: Path, card: Card, arrays: Mapping[str, Array]) -> None:

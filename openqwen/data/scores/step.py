@@ -18,7 +18,7 @@ from typing import Any
 from openqwen.core.documents import Document
 from openqwen.data.scores.policy import Policy
 from openqwen.data.scores.reading import Reader
-from openqwen.data.scores.scorer import OpenLanguageModel, Scorer, open_scorer
+from openqwen.data.scores.scorer import OpenLanguageModel, Scorer, open_scorer, rounded
 from openqwen.data.scores_config import ScoresConfig
 from openqwen.data.steps import Outcome, Rejected
 
@@ -100,7 +100,7 @@ class ScoreDocuments:
         columns = {k: v for scorer in scorers for k, v in scorer.scores(readings).items()}
         for row, place in enumerate(places):
             if long_D[row]:
-                new = {name: float(f"{values[row]:.4g}") for name, values in columns.items()}
+                new = {name: rounded(values[row]) for name, values in columns.items()}
                 scored[place] = replace(scored[place], scores=scored[place].scores | new)
 
     def _is_prose(self, document: Document) -> bool:
