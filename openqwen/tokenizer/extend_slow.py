@@ -97,7 +97,6 @@ def slow_extend(
             merges.append((*pair, count))
             made = learner.learn(whole)
         learner.merge(pair, made)
-        learner.adopt(made)
     return merges
 
 
@@ -183,14 +182,6 @@ class _Learner:
             touched |= {p for p in itertools.pairwise(new) if made in p}
         for changed in touched:
             self.wait(changed)
-
-    def adopt(self, made: int) -> None:
-        """Let other pairs of the token's bytes become it as well."""
-        token = self.tokens[made]
-        for cut in range(1, len(token)):
-            pair = (self.ids.get(token[:cut], -1), self.ids.get(token[cut:], -1))
-            if pair in self.seen:
-                self.wait(pair)
 
 
 def _fits(token: bytes, limits: Limits) -> bool:

@@ -117,15 +117,15 @@ def test_a_unigram_tokenizer_json_counts_by_the_library(tmp_path):
 
 
 def sentencepiece_gguf(path: Path, **changes) -> Path:
-    tokens = ["<unk>", "<s>", "▁", "a", "b", "ab", "▁ab", "1"]
+    tokens = ["<unk>", "<s>", "▁", "a", "b", "ab", "▁ab", "1", "aa"]
     tokens += [f"<0x{value:02X}>" for value in range(256)]
-    kinds = [TokenType.UNKNOWN, TokenType.CONTROL] + [TokenType.NORMAL] * 6
+    kinds = [TokenType.UNKNOWN, TokenType.CONTROL] + [TokenType.NORMAL] * 7
     kinds += [TokenType.BYTE] * 256
     values = {
         "general.architecture": "llama",
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.scores": [0, 0, -5, -6, -7, -1, -2, -8] + [0] * 256,
+        "tokenizer.ggml.scores": [0, 0, -5, -6, -7, -1, -2, -8, -9] + [0] * 256,
         "tokenizer.ggml.token_type": [int(kind) for kind in kinds],
         "tokenizer.ggml.unknown_token_id": 0,
     }

@@ -24,6 +24,7 @@ from openqwen.tokenizer.extend_report import script_of
 from openqwen.tokenizer.extend_slow import SlowCounter, slow_extend
 from openqwen.tokenizer.files import write_ranks
 from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.tokenizer.train import train_ranks
 from openqwen.tokenizer.vocabulary import QWEN_PATTERN, Vocabulary, split_by_merges
 
 BYTES = [bytes([value]) for value in range(256)]
@@ -179,6 +180,33 @@ def test_the_compiled_trainer_learns_what_the_python_one_learns(texts, limits, m
     assert fast == slow_extend(pieces, weights, base, 50, limits)
 
 
+def test_a_token_of_the_base_that_no_merge_makes_is_not_made_again(tmp_path):
+    base = Vocabulary({token: i for i, token in enumerate([*BYTES, b"wxyz"])}, {})
+    extend_tokenizer(config(259, min_count=1), base, documents(["wxyzz " * 9, "wxy"]), tmp_path)
+    assert sorted(Tokenizer.from_file(tmp_path).ranks.values()) == list(range(259))
+
+
+@needs_compiler
+@given(counts=st.lists(st.integers(0, 9), min_size=12, max_size=36))
+def test_runs_of_one_letter_give_each_token_once(counts):
+    runs = ["a" * (i % 12 + 1) + "bca"[i // 12] for i in range(len(counts))]
+    counter = SlowCounter(10**7)
+    counter.add(0, b"a", 1)
+    for run, count in zip(runs, counts, strict=True):
+        counter.add(0, run.encode(), count + 1)
+    pieces = counter.finish()
+    base = [*BYTES, b"ab", b"ca"]
+    slow = slow_extend(pieces, pieces.counts, base, 60, NO_LIMITS)
+    assert (
+        native_extend(open_trainer()[0], pieces, pieces.counts, base, 60, NO_LIMITS, threads=1)
+        == slow
+    )
+    tokens = list(base)
+    for left, right, _ in slow:
+        tokens.append(tokens[left] + tokens[right])
+    assert len(set(tokens)) == len(tokens)
+
+
 @needs_compiler
 def test_a_full_table_samples_and_still_depends_on_the_text_alone(monkeypatch):
     draw = random.Random(3)
@@ -271,7 +299,9 @@ def test_errors_name_what_to_mend(base, corpus, tmp_path):
     holed = Vocabulary({**base.ranks, b"qqqq": 9_999}, {})
     with pytest.raises(UserError, match="ids with holes"):
         extend_tokenizer(config(800), holed, texts, tmp_path)
-    with pytest.raises(UserError, match=r"--from nowhere\.tiktoken: no such file; cl100k and qwen"):
+    with pytest.raises(
+        UserError, match=r"--from nowhere\.tiktoken: no such file; cl100k, qwen and"
+    ):
         open_base("nowhere.tiktoken")
     with pytest.raises(UserError, match=r"min_cout is not a setting; did you mean min_count"):
         parse_extend_settings(["extend.min_cout=3"])
@@ -282,6 +312,14 @@ def test_errors_name_what_to_mend(base, corpus, tmp_path):
 def test_a_rank_file_is_a_base(base, tmp_path):
     write_ranks(tmp_path / "mine.tiktoken", base.ranks)
     assert dict(open_base(str(tmp_path / "mine.tiktoken")).ranks) == dict(base.ranks)
+
+
+def test_from_bytes_is_training_from_nothing(corpus, tmp_path):
+    config_of_bytes = config(400, balance=1.0, min_count=1)
+    extend_tokenizer(config_of_bytes, open_base("bytes"), documents(corpus), tmp_path)
+    trained = train_ranks(iter(corpus), 400)
+    ours = Tokenizer.from_file(tmp_path).ranks
+    assert len(set(ours) & set(trained)) >= 398  # equal counts may be taken in another order
 
 
 @pytest.mark.real

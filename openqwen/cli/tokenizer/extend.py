@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="base",
         metavar="NAME_OR_PATH",
         default="cl100k",
-        help="ranks to start from: cl100k, qwen, or a rank file or tokenizer (cl100k)",
+        help="ranks to start from: cl100k, qwen, bytes (none), a rank file or tokenizer (cl100k)",
     )
     add_settings(parser)
 
