@@ -10,13 +10,14 @@ config = parse_config(PretrainConfig, {"learning_rat": 1e-3}, where="my.toml")
 import difflib
 import hashlib
 import json
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from openqwen.core.errors import UserError
 
 ConfigT = TypeVar("ConfigT", bound="Config")
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Config(BaseModel):

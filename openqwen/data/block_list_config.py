@@ -1,12 +1,6 @@
 """Settings of the block list of offensive terms; off by default."""
 
-from typing import Annotated
-
-from pydantic import Field
-
-from openqwen.core.config import Config, setting
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from openqwen.core.config import Config, Share, setting
 
 
 class BlockListConfig(Config):

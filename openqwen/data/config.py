@@ -8,13 +8,15 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from openqwen.core.config import Config, setting
+from openqwen.core.config import Config, Share, setting
+from openqwen.data.audit_config import AuditConfig
+from openqwen.data.block_list_config import BlockListConfig
 from openqwen.data.decontaminate_config import DecontaminateConfig
 from openqwen.data.engine_config import EngineConfig
 from openqwen.data.language_config import LanguageConfig
+from openqwen.data.personal_data_config import PersonalDataConfig
 from openqwen.data.rules_config import RulesConfig
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from openqwen.data.scores_config import ScoresConfig
 
 
 class ExtractConfig(Config):
@@ -88,13 +90,6 @@ class MixtureConfig(Config):
         return self
 
 
-class AuditConfig(Config):
-    """The page a person reads to judge the filters."""
-
-    samples: int = setting(20, "samples for each drop reason, and kept ones for each source", ge=1)
-    excerpt_chars: int = setting(1500, "characters of text kept of a dropped document", ge=80)
-
-
 class DocumentsConfig(Config):
     """The documents stage: raw pages in, a cleaned, deduplicated, weighted mixture out (§2.1)."""
 
@@ -124,5 +119,8 @@ class DocumentsConfig(Config):
     minhash: MinHashConfig = MinHashConfig()
     rules: RulesConfig = RulesConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
+    block_list: BlockListConfig = BlockListConfig()
+    scores: ScoresConfig = ScoresConfig()
+    personal_data: PersonalDataConfig = PersonalDataConfig()
     mixture: MixtureConfig = MixtureConfig()
     audit: AuditConfig = AuditConfig()

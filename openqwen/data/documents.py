@@ -23,22 +23,26 @@ from openqwen.core.log import format_bytes, say
 from openqwen.core.manifest import SCRATCH_NAME, TIMINGS_NAME
 from openqwen.data.audit import write_audit
 from openqwen.data.config import DocumentsConfig
-from openqwen.data.decontaminate import read_benchmarks
 from openqwen.data.dedup.find import find_duplicates
+from openqwen.data.dedup.index import extend_index
 from openqwen.data.engine import Done, Engine, Task, open_engine, run_phase
 from openqwen.data.funnel import Funnel, NothingLeftError
 from openqwen.data.mixture import plan_mixture
 from openqwen.data.origin import MAX_EXAMPLES
-from openqwen.data.part_tasks import DOCUMENTS, DROPS, FUNNEL, SKETCH, WEIGHED
+from openqwen.data.part_tasks import DOCUMENTS, DROPS, FUNNEL, INDEX, SKETCH, WEIGHED
 from openqwen.data.splits import list_splits
 from openqwen.data.weighed import Weighed
 
 WHOLE = 1 << 62  # bytes of a split where a path must not be cut
-FILTERS = ("url", "exact", "minhash", "rules", "decontaminate")
 
 
 def build_documents(
-    config: DocumentsConfig, sources: Path, out: Path, *, seed: int
+    config: DocumentsConfig,
+    sources: Path,
+    out: Path,
+    *,
+    seed: int,
+    open_language_model: str = "",
 ) -> dict[str, Any]:
     """Run all steps over the pages of a sources stage and write what came of them.
 
@@ -48,6 +52,7 @@ def build_documents(
             files in `sources.json`, and `benchmarks/*.jsonl`.
         out: the directory to write into; what an earlier attempt left in it is used.
         seed: decides what is held out, odd copies and audit samples.
+        open_language_model: "module:function" that scorers of kind "model" get theirs from.
 
     Returns:
         Counts: pages in, documents and bytes out by group, drops by step.
@@ -56,7 +61,7 @@ def build_documents(
         UserError: if the sources can't be read, or nothing is left at some step; the audit page
             then shows what was dropped.
     """
-    run = _Run(config, sources, out, seed)
+    run = _Run(config, sources, out, seed, open_language_model)
     with open_engine(config.engine) as engine:
         try:
             read = run.read(engine)
@@ -72,7 +77,15 @@ def build_documents(
 class _Run:
     """One run of the stage: its parts, and the account of what became of them."""
 
-    def __init__(self, config: DocumentsConfig, sources: Path, out: Path, seed: int) -> None:
+    def __init__(
+        self,
+        config: DocumentsConfig,
+        sources: Path,
+        out: Path,
+        seed: int,
+        open_language_model: str,
+    ) -> None:
+        self.open_language_model = open_language_model
         self.config, self.sources, self.out, self.seed = config, sources, out, seed
         self.inputs = _inputs(sources, config)
         what = [to_identity(config), seed, repr(self.inputs)]
@@ -107,31 +120,41 @@ class _Run:
     def filter(self, engine: Engine, parts: list[Done]) -> list[Done]:
         """Find duplicates among all parts, then filter each; return the filtered parts."""
         config = self.config
-        skipped = {"url", "exact", "minhash"} & set(config.skip)
+        sketches = [part.folder / SKETCH for part in parts]
+        crawl, index = self.work.name, Path(config.index) if config.index else None
         verdicts = find_duplicates(
             engine,
             self.work,
-            [part.folder / SKETCH for part in parts],
+            sketches,
             config.minhash,
-            skip=frozenset(skipped),
-            index=Path(config.index) if config.index else None,
+            skip=frozenset({"url", "exact", "minhash"} & set(config.skip)),
+            index=index,
+            index_without=crawl,
         )
-        benchmarks = self.sources / "benchmarks"
+        if index:
+            added = extend_index(index, crawl, sketches, verdicts, config.minhash)
+            say(f"{'documents index':<24}{added:,} documents added to {index}")
+        benchmarks = str(self.sources / "benchmarks")
+        name = "openqwen.data.part_tasks:"
+        arguments = {"config": config.decontaminate, "benchmarks": benchmarks}
+        (indexed,) = run_phase(
+            engine, self.work, "benchmarks", [Task("0", f"{name}index_benchmarks", arguments)]
+        )
+        common = self.common | {"index": str(indexed.folder / INDEX)}
+        common |= {"open_language_model": self.open_language_model}
         tasks = [
             Task(
                 part.name,
-                "openqwen.data.part_tasks:filter_part",
-                self.common
-                | {"part": str(part.folder), "verdicts": str(found)}
-                | {"benchmarks": str(benchmarks)},
+                f"{name}filter_part",
+                common | {"part": str(part.folder), "verdicts": str(found)},
             )
             for part, found in zip(parts, verdicts, strict=True)
         ]
         filtered = run_phase(engine, self.work, "filter", tasks)
         overlaps = [row for part in filtered for row in part.result["overlaps"]]
-        report = {"test_items": len(read_benchmarks(benchmarks)), "documents": overlaps}
+        report = {"test_items": indexed.result["items"], "documents": overlaps}
         write_json(self.out / "contamination.json", report)
-        self._account(filtered, FILTERS)
+        self._account(filtered, filtered[0].result["steps"])
         return filtered
 
     def finish(self, engine: Engine, parts: list[Done]) -> dict[str, Any]:
@@ -168,7 +191,12 @@ class _Run:
         write_json(self.out / "funnel.json", self.funnel.rows)
         seconds = {name: round(t.seconds, 3) for name, t in self.funnel.tallies.items()}
         write_json(self.out / TIMINGS_NAME, seconds)
-        write_audit(self.out / "audit.html", self.funnel)
+        write_audit(
+            self.out / "audit.html",
+            self.funnel,
+            corpus=self.out,
+            masks=self.config.personal_data,
+        )
         say(f"{'documents audit':<24}{self.out / 'audit.html'}")
 
     def counts(self, report: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from openqwen.core.documents import Document, Drop, Page
 from openqwen.core.errors import UserError
 from openqwen.core.log import say
-from openqwen.data.config import AuditConfig
+from openqwen.data.audit_config import AuditConfig
 from openqwen.data.samples import UNIDENTIFIED, Samples, excerpt
 from openqwen.data.steps import Outcome, Rejected
 

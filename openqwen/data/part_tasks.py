@@ -8,6 +8,7 @@ and writes files; none holds more than a batch of texts.
     finish_part   what the mixture takes, with split and epochs
 """
 
+import importlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -23,26 +24,36 @@ from openqwen.core.documents import (
     write_documents,
 )
 from openqwen.core.files import write_json
+from openqwen.data.benchmark_files import read_benchmarks
+from openqwen.data.benchmark_index import BenchmarkIndex
+from openqwen.data.block_list import block_terms
 from openqwen.data.config import DocumentsConfig
-from openqwen.data.decontaminate import Decontaminate, read_benchmarks
+from openqwen.data.decontaminate import Decontaminate
+from openqwen.data.decontaminate_config import DecontaminateConfig
 from openqwen.data.dedup.sketches import SketchWriter
-from openqwen.data.dedup.verdicts import read_verdicts
+from openqwen.data.dedup.verdicts import Reason, Verdict, read_verdicts
 from openqwen.data.extract import extract
 from openqwen.data.funnel import Funnel
 from openqwen.data.language import identify_languages
 from openqwen.data.mixture import Plan, apply_plan, drop_non_commercial
 from openqwen.data.origin import Origin, SetAside
+from openqwen.data.personal_data import mask_personal_data
 from openqwen.data.rules import apply_rules
+from openqwen.data.scores.step import ScoreDocuments
 from openqwen.data.splits import Split, read_split
 from openqwen.data.steps import Outcome, Rejected, Step
 from openqwen.data.weighed import Weighed
 
 DOCUMENTS, DROPS, FUNNEL = "documents.parquet", "drops.parquet", "funnel.json"
-SKETCH, WEIGHED, KEPT = "sketch", "weighed.npz", "kept.json"
+SKETCH, WEIGHED, INDEX = "sketch", "weighed.npz", "index"
 BATCH = 256  # documents sketched at once
 
-# the funnel's step for each of the reasons that deduplication gives
-DUPLICATE_STEPS = {"same url": "url", "no words": "exact", "same text": "exact"}
+# the funnel's steps of deduplication, and the reasons of each
+DUPLICATES = {
+    "url": (Reason.SAME_URL.words,),
+    "exact": (Reason.NO_WORDS.words, Reason.SAME_TEXT.words),
+    "minhash": (Reason.NEAR.words,),
+}
 
 
 def read_part(
@@ -84,7 +95,10 @@ def read_part(
         found = (
             read_pages(Path(pages)) if split is None else gathered.of_split(split, licence, config)
         )
-        extracted = partial(extract, config.extract)
+        # a worker has one child that parses: there are as many workers as processors
+        parsers = max(config.extract.num_workers, 1)
+        limits = config.extract.model_copy(update={"num_workers": parsers})
+        extracted = partial(extract, limits)
         documents = funnel.through("extract", extracted, gathered.counted(found), unit="pages")
         for name, step in steps:
             documents = funnel.through(name, step, documents)
@@ -144,8 +158,30 @@ def _sketched(documents: Iterator[Document], sketch: SketchWriter) -> Iterator[D
     yield from batch
 
 
+def index_benchmarks(
+    folder: Path, *, config: DecontaminateConfig, benchmarks: str
+) -> dict[str, Any]:
+    """Index the benchmarks' n-grams once, for all workers to map into memory.
+
+    Args:
+        folder: where to write.
+        config: what an overlap is.
+        benchmarks: folder of the benchmarks' texts.
+    """
+    items = read_benchmarks(Path(benchmarks))
+    BenchmarkIndex.build(items, config).save(folder / INDEX)
+    return {"items": len(items)}
+
+
 def filter_part(
-    folder: Path, *, config: DocumentsConfig, seed: int, part: str, verdicts: str, benchmarks: str
+    folder: Path,
+    *,
+    config: DocumentsConfig,
+    seed: int,
+    part: str,
+    verdicts: str,
+    index: str,
+    open_language_model: str = "",
 ) -> dict[str, Any]:
     """Drop a part's duplicates, then what rules, scores and benchmarks speak against.
 
@@ -154,43 +190,71 @@ def filter_part(
         config: settings of the stage.
         seed: draws the samples.
         part: folder of the part's `read_part`.
-        verdicts: file of `dedup.find_duplicates`, "" where duplicates stay.
-        benchmarks: folder of the benchmarks' texts.
+        verdicts: folder that `dedup.find_duplicates` gave for it.
+        index: folder of the benchmarks' index.
+        open_language_model: "module:function" that scorers of kind "model" get theirs from.
 
     Returns:
-        Documents left, and overlaps with benchmarks.
+        Documents left, overlaps with benchmarks, what the scorers judged.
     """
-    decontaminate = Decontaminate(config.decontaminate, read_benchmarks(Path(benchmarks)))
-    steps: list[tuple[str, Step]] = list(_duplicate_steps(config, verdicts))
-    steps += [("rules", partial(apply_rules, config.rules)), ("decontaminate", decontaminate)]
+    decontaminate = Decontaminate(config.decontaminate, BenchmarkIndex.open(Path(index)))
+    scores = ScoreDocuments(config.scores, _named(open_language_model))
+    duplicates = _Duplicates(Path(verdicts))
+    steps: list[tuple[str, Step]] = [(kind, duplicates.step(kind)) for kind in DUPLICATES]
+    steps += [("rules", partial(apply_rules, config.rules))]
+    if config.block_list.files or config.block_list.fetched:
+        steps.append(("block-list", partial(block_terms, config.block_list)))
+    if config.scores.models:
+        steps.append(("scores", scores))
+    steps.append(("decontaminate", decontaminate))
+    if config.personal_data.enabled:
+        steps.append(("personal-data", partial(mask_personal_data, config.personal_data)))
     with DropWriter(folder / DROPS) as drops:
         funnel = Funnel(config.audit, seed=seed, keep_drop=drops.add)
-        documents: Iterator[Document] = read_documents(Path(part) / DOCUMENTS)
+        documents = duplicates.passed(read_documents(Path(part) / DOCUMENTS))
         for name, step in steps:
             if name not in config.skip:
                 documents = funnel.through(name, step, documents)
         count = write_documents(folder / DOCUMENTS, documents)
     Weighed.of(read_documents(folder / DOCUMENTS), seed=seed).save(folder / WEIGHED)
     write_json(folder / FUNNEL, funnel.as_json())
-    return {"documents": count, "overlaps": decontaminate.report}
+    report = {"overlaps": decontaminate.report, "scores": scores.report}
+    return {"documents": count, "steps": list(funnel.tallies)} | report
 
 
-def _duplicate_steps(config: DocumentsConfig, verdicts: str) -> Iterator[tuple[str, Step]]:
-    """Yield the steps that drop what `dedup.find_duplicates` found, a step a kind of duplicate."""
-    found: dict[str, dict[str, tuple[str, float, str]]] = {"url": {}, "exact": {}, "minhash": {}}
-    for verdict in read_verdicts(Path(verdicts)) if verdicts else ():
-        step = DUPLICATE_STEPS.get(verdict.reason, "minhash")
-        found[step][verdict.id] = (verdict.reason, verdict.score, verdict.detail)
-    for step, of_id in found.items():
-        yield step, partial(_drop_found, of_id)
+def _named(function: str) -> Any:
+    """Return the function "module:name" of a worker's own process; None for ""."""
+    if not function:
+        return None
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
-def _drop_found(
-    found: dict[str, tuple[str, float, str]], documents: Iterable[Document]
-) -> Iterator[Outcome]:
-    for document in documents:
-        verdict = found.get(document.id)
-        yield document if verdict is None else Rejected(document, *verdict)
+class _Duplicates:
+    """The steps that drop what `dedup.find_duplicates` found in a part, a step a kind."""
+
+    def __init__(self, verdicts: Path) -> None:
+        self.by_row = {verdict.row: verdict for verdict in read_verdicts(verdicts)}
+        self.by_id: dict[str, Verdict] = {}
+
+    def passed(self, documents: Iterator[Document]) -> Iterator[Document]:
+        """Pass on the part's documents, of which the verdicts know the rows only."""
+        for row, document in enumerate(documents):
+            if row in self.by_row:
+                self.by_id[document.id] = self.by_row.pop(row)
+            yield document
+
+    def step(self, kind: str) -> Step:
+        """Return the step that drops one kind of duplicates."""
+        return partial(self._drop, DUPLICATES[kind])
+
+    def _drop(self, reasons: tuple[str, ...], documents: Iterable[Document]) -> Iterator[Outcome]:
+        for document in documents:
+            found = self.by_id.get(document.id)
+            if found is not None and found.reason in reasons:
+                yield Rejected(document, found.reason, found.score, found.detail)
+            else:
+                yield document
 
 
 def finish_part(

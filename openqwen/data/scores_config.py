@@ -9,8 +9,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from openqwen.core.config import Config, setting
-from openqwen.data.config import Share
+from openqwen.core.config import Config, Share, setting
 
 Kind = Literal["perplexity", "quality", "offensive", "model"]
 

@@ -1,6 +1,7 @@
 """`tiny`: the whole lineage in minutes on two cores, every stage real and small."""
 
-from openqwen.data.config import DocumentsConfig, LanguageConfig, MixtureConfig
+from openqwen.data.config import DocumentsConfig, MixtureConfig
+from openqwen.data.language_config import LanguageConfig
 from openqwen.data.shards_config import ShardsConfig
 from openqwen.eval.config import LongContextConfig
 from openqwen.recipes.recipe import Recipe

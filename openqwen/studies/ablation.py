@@ -129,7 +129,7 @@ def _prepare(
     stage: Path, held: HeldOut, folder: Path, tokenizer: Path, recipe: Recipe
 ) -> dict[str, Any]:
     """Write a variant's training documents and shards; return how much it is."""
-    asked = {"of": str(stage), "held": sha256_text(repr(sorted(held.barred)))}
+    asked: dict[str, Any] = {"of": str(stage), "held": sha256_text(repr(sorted(held.barred)))}
     asked |= {"shards": to_identity(recipe.shards)}
     if not _is_done(folder, asked):
         empty_directory(folder)

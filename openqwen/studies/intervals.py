@@ -58,7 +58,7 @@ def paired_difference(
 
     found = np.empty(RESAMPLES)
     for place in range(RESAMPLES):
-        chosen_N = draw.integers(count, size=count)
+        chosen_N: NDArray[np.int64] = draw.integers(count, size=(count,), dtype=np.int64)
         found[place] = bits_per_byte(other_SN, chosen_N) - bits_per_byte(first_SN, chosen_N)
     value = (other_SN.mean(axis=0).sum() - first_SN.mean(axis=0).sum()) / bytes_N.sum()
     low, high = np.quantile(found, [0.025, 0.975])

@@ -16,12 +16,14 @@ from test_engine import ALONE
 from openqwen.core.files import list_files, sha256_file
 from openqwen.core.manifest import SCRATCH_NAME, TIMINGS_NAME
 from openqwen.core.runtime import child_environment
-from openqwen.data.config import DocumentsConfig
+from openqwen.data.config import DocumentsConfig, MinHashConfig
 from openqwen.data.documents import build_documents
 from openqwen.data.engine_config import EngineConfig
 
 HERE = Path(__file__).parent
-CONFIG = DocumentsConfig(partition_bytes=12_000, long_validation_documents=0)
+CONFIG = DocumentsConfig(
+    partition_bytes=12_000, long_validation_documents=0, minhash=MinHashConfig(urls="all")
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,13 @@ def sources(tmp_path_factory):
     rows = []
     for number in range(30):
         text = variant(GOOD_CHINESE if number % 3 == 0 else GOOD_ENGLISH, number % 13)
-        rows.append({"id": str(number), "text": f"{text} {number % 11}", "url": f"u/{number % 29}"})
+        rows.append(
+            {
+                "id": str(number),
+                "text": f"{text} {number % 11}",
+                "url": f"https://example.org/{number % 29}",
+            }
+        )
     for name in ("a", "b"):
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (root / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")

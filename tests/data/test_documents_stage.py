@@ -211,7 +211,7 @@ def test_nothing_left_is_an_error_that_says_where_to_look(sources, tmp_path):
 
 
 def test_a_folder_without_pages_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="sources.json does not exist"):
+    with pytest.raises(UserError, match=r"sources\.json does not exist"):
         build_documents(CONFIG, tmp_path, tmp_path / "out", seed=0)
 
 
