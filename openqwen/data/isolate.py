@@ -200,7 +200,7 @@ class _Child:
         self.inbox += data
         for kind, text in take_frames(self.inbox):
             if kind == READY:
-                self.is_ready = True
+                self.is_ready, self.peak_at_start = True, int(text)
                 continue
             answer = text.decode("utf-8", "surrogatepass")
             self._finish(answer if kind == OK else Failure(_REASONS[kind], answer))
@@ -243,7 +243,7 @@ class _Child:
         if code == -signal.SIGPROF:
             return Failure("timeout", f"took more than {self.arguments[1]:g} s of processor time")
         how = f"ended by code {code}; {words}".rstrip("; ")
-        is_full = usage.ru_maxrss * 1024 > FULL_SHARE * self.arguments[2]
+        is_full = usage.ru_maxrss * 1024 > max(self.peak_at_start, FULL_SHARE * self.arguments[2])
         if is_full or code == -signal.SIGKILL or any(word in words for word in _NO_MEMORY):
             return Failure("memory", how)
         return Failure("crash", how)
@@ -266,7 +266,7 @@ class _Child:
         )
         os.close(theirs_in)
         os.close(theirs_out)
-        self.is_ready = False
+        self.is_ready, self.peak_at_start = False, 0
         self.inbox.clear()
         self.unsent.clear()
 

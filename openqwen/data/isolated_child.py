@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 HEADER_BYTES = 9
 READY, OK, FAILED, MEMORY = b"r", b"+", b"-", b"m"
 RENEW_CODE = 77  # the child has grown and asks for a fresh one; no page is to blame
-RENEW_SHARE = 0.5  # of the memory allowed; a peak above it marks the next failure as no want of it
+RENEW_SHARE = 0.5  # of the memory allowed; a child that still holds more asks for a fresh one
 FULL_SHARE = 0.7  # of the memory allowed; a child that peaked above it failed for want of it
 READ_BYTES = 1 << 20
 COLLECT_EVERY = 64  # calls; whatever cycles they may have left
@@ -55,7 +55,8 @@ def serve(calls: int, answers: int, function: str, cpu_s: float, memory_bytes: i
     run: Callable[[str], str] = getattr(importlib.import_module(module), name)
     gc.disable()  # parsed pages go by their reference counts; the collector costs a tenth
     with contextlib.suppress(BrokenPipeError):  # the parent is gone: nobody waits
-        _write(answers, frame(READY, b""))
+        at_start = peak_bytes()
+        _write(answers, frame(READY, str(at_start).encode()))
         buffer = bytearray()
         while data := os.read(calls, READ_BYTES):
             buffer += data
@@ -63,26 +64,40 @@ def serve(calls: int, answers: int, function: str, cpu_s: float, memory_bytes: i
                 if number % COLLECT_EVERY == 0:
                     gc.collect(1)
                 signal.setitimer(signal.ITIMER_PROF, cpu_s)
-                answer = _answer(run, text, memory_bytes)
+                answer = _answer(run, text, at_start, memory_bytes)
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 _write(answers, answer)
-                if peak_bytes() > RENEW_SHARE * memory_bytes:
+                if held_bytes() > RENEW_SHARE * memory_bytes or is_full(at_start, memory_bytes):
                     os._exit(RENEW_CODE)
 
 
 def peak_bytes() -> int:
-    """Return the most memory this process has used, in bytes."""
+    """Return the most memory this process has used; a young one counts what its parent had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _answer(run: Callable[[str], str], text: bytes, memory_bytes: int) -> bytes:
+def is_full(at_start: int, memory_bytes: int) -> bool:
+    """Return whether a process whose peak was `at_start` has since come near its limit."""
+    return peak_bytes() > max(at_start, FULL_SHARE * memory_bytes)
+
+
+def held_bytes() -> int:
+    """Return how much memory this process holds now; 0 where the system doesn't say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _answer(run: Callable[[str], str], text: bytes, at_start: int, memory_bytes: int) -> bytes:
     try:
         answer = run(text.decode("utf-8", "surrogatepass"))
         return frame(OK, answer.encode("utf-8", "surrogatepass"))
     except Exception as error:  # whatever a page provokes is that page's failure alone
-        is_full = isinstance(error, MemoryError) or peak_bytes() > FULL_SHARE * memory_bytes
+        lacks_memory = isinstance(error, MemoryError) or is_full(at_start, memory_bytes)
         detail = f"{type(error).__name__}: {error}".encode("utf-8", "replace")
-        return frame(MEMORY if is_full else FAILED, detail)
+        return frame(MEMORY if lacks_memory else FAILED, detail)
 
 
 def _write(handle: int, data: bytes) -> None:

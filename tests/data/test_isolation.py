@@ -12,6 +12,7 @@ from openqwen.data.isolate import Failure, Isolated
 from openqwen.data.isolated_child import OK, frame, take_frames
 
 WHERE = "test_isolation:stubborn"
+HELD = []
 
 
 def stubborn(text):
@@ -29,7 +30,8 @@ def stubborn(text):
     if text == "hoard":
         return "x" * 800_000_000
     if text == "swell":
-        return str(len(bytearray(b"x") * 350_000_000))
+        HELD.append(bytearray(b"x") * 350_000_000)
+        return str(len(HELD[0]))
     if text == "fail":
         raise ValueError("no such luck")
     if text == "pid":
@@ -64,6 +66,14 @@ def test_failures_say_what_happened():
 def test_a_child_that_has_grown_is_replaced_and_no_page_is_blamed():
     before, size, after, still = answers(["pid", "swell", "pid", "pid"])
     assert size == "350000000"
+    assert before != after == still
+
+
+def test_what_the_caller_holds_is_not_laid_to_the_child():
+    hoard = bytearray(b"x") * 600_000_000
+    items = ["pid", "fail", "die", "pid", "pid"]
+    before, fail, die, after, still = answers(items)
+    assert (len(hoard), fail.reason, die.reason) == (600_000_000, "failed", "crash")
     assert before != after == still
 
 
