@@ -221,7 +221,10 @@ def section(samples: dict[str, list[dict[str, float]]], args: argparse.Namespace
         f"{big['halvings']:.0f} times; the process grew from {big['idle_bytes'] / 1e9:.2f} to "
         f"{big['peak_bytes'] / 1e9:.2f} GB, {grown:.1f} times the table.",
         "",
-        provenance(f"python benchmarks/tokenizer_trainers.py --texts texts --rounds {args.rounds}"),
+        provenance(
+            "python benchmarks/tokenizer_trainers.py --texts texts "
+            f"--megabytes {args.megabytes} --rounds {args.rounds}"
+        ),
     ]
     return "\n".join(lines)
 
