@@ -107,6 +107,11 @@ def test_calibration_gives_the_share_of_good_among_equal_margins():
     )
 
 
+def test_a_clean_separation_is_no_certainty():
+    slope, offset = fit_platt(np.array([1.0, 1.0, -1.0, -1.0]), np.arange(4) < 2)
+    assert sigmoid(np.array([slope + offset]))[0] == pytest.approx(3 / 4, abs=0.01)
+
+
 def test_margins_that_tell_nothing_or_lie_give_one_probability():
     is_good = np.arange(20) % 2 == 0
     for margins in (np.zeros(20), np.where(is_good, -1.0, 1.0)):

@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import json
 import pickle
 
@@ -115,6 +116,13 @@ def test_order_batches_and_workers_change_nothing(scorers):
     assert list(pickle.loads(pickle.dumps(step))(texts)) == together
     assert len(pickle.dumps(step)) < 2000
     assert list(score_documents(config, reversed(texts)))[::-1] == together
+
+
+def test_documents_stream(scorers):
+    taken = []
+    endless = (taken.append(i) or document(GOOD_ENGLISH, f"s/{i}") for i in itertools.count())
+    next(ScoreDocuments(config_of(scorers, *ALL))(endless))
+    assert len(taken) <= 64
 
 
 def test_no_models_is_a_step_that_does_nothing():

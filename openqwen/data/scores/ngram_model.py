@@ -131,7 +131,7 @@ class NgramModel:
 
     def _log_probs(self, batch: UnitBatch) -> tuple[Floats, Floats]:
         """Return (N,) log2 probabilities of units alone, and after those before them."""
-        count, places_N = len(batch.units_N), batch.places()
+        count = len(batch.units_N)
         rows_N = self.tables[0].find(batch.ngrams(1))
         seen_N = np.flatnonzero(rows_N != MISSING)
         singles_N: Floats = np.full(count, self.log_unseen)
@@ -139,8 +139,9 @@ class NgramModel:
         logs_N = singles_N.copy()
         for n, table in enumerate(self.tables[1:], start=2):
             backoffs_G, rows_before_N = self.tables[n - 2].log_backoffs_G, rows_N
-            # where n-grams of one text end whose context is known
-            ends = np.flatnonzero((rows_before_N[:-1] != MISSING) & (places_N[1:] >= n - 1)) + 1
+            # where n-grams end whose context is known; across texts none is, since no n-gram that
+            # was counted has a beginning in its middle
+            ends = np.flatnonzero(rows_before_N[:-1] != MISSING) + 1
             logs_N[ends] += backoffs_G[rows_before_N[ends - 1]]
             ends = ends[rows_before_N[ends] != MISSING]
             found = table.find(batch.ngrams(n)[ends - (n - 1)])
