@@ -124,7 +124,7 @@ def block_terms(config: BlockListConfig, documents: Iterable[Document]) -> Itera
             yield document
             continue
         found = blocked.find(document.text)
-        if _is_too_much(found, config):
+        if is_too_much(found, config):
             shown = ", ".join(found.terms[:SHOWN_TERMS])
             detail = f"{len(found.terms)} different listed terms, {found.density:.2%} of text: "
             yield Rejected(document, "offensive terms", found.density, detail + shown)
@@ -132,7 +132,8 @@ def block_terms(config: BlockListConfig, documents: Iterable[Document]) -> Itera
             yield document
 
 
-def _is_too_much(found: Found, config: BlockListConfig) -> bool:
+def is_too_much(found: Found, config: BlockListConfig) -> bool:
+    """Return whether a text with these terms falls."""
     if config.any_hit:
         return found.hits > 0
     if found.density > config.max_density and len(found.terms) >= config.min_distinct:

@@ -77,7 +77,7 @@ def _find_repeated_ngrams(
     shares = _shares(units.hashes_N, lengths_N, tuple(top), tuple(duplicate))
     for n, limit in top.items():
         share, place = next(shares)
-        if share > limit:
+        if share > limit and len(units) >= config.min_top_words * unit_scale:
             gram = " ".join(units.strings(place, place + n))
             yield Finding("one n-gram too often", share, f"{share:.0%} of text is “{gram}”")
     for n, limit in duplicate.items():

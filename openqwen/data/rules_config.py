@@ -155,6 +155,12 @@ class RepetitionRules(Config):
         {2: 0.3, 3: 0.28, 4: 0.26},
         "words in an n-gram -> share of text its most frequent one covers (Gopher 0.2, 0.18, 0.16)",
     )
+    min_top_words: int = setting(
+        100,
+        "words from which the most frequent n-gram is judged: a short page on one thing names it "
+        "often, in Chinese seven times as many pages as in English",
+        ge=0,
+    )
     max_duplicate_ngrams: dict[int, Share] = setting(
         {5: 0.45, 6: 0.42, 7: 0.39, 8: 0.36, 9: 0.33, 10: 0.3},
         "words in an n-gram -> share of text in those seen before (Gopher a third of each)",

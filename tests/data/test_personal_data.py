@@ -35,6 +35,7 @@ def run(found, config=ON):
         ("总机010-62345678转", "总机<phone>转"),
         ("Ring (415) 867-5309 or 415-867-5310.", "Ring <phone> or <phone>."),
         ("Telefon: 030 12345678", "Telefon: <phone>"),
+        ("(see +49-30-5667633) or +44 (20) 7946 0958", "(see <phone>) or <phone>"),
         ("身份证11010519491231002X。", "身份证<chinese_id>。"),
         ("Visa 4556 7375 8689 9855.", "Visa <card>."),
         ("信用卡卡号4556737586899855", "信用卡卡号<card>"),
