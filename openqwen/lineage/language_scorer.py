@@ -14,10 +14,9 @@ import torch
 
 from openqwen.data.scores.scorer import TextScorer
 from openqwen.infer.load import LanguageModel, load
-from openqwen.model.likelihood import sequence_losses
+from openqwen.model.likelihood import PASS_TOKENS, sequence_losses
 
 MAX_TOKENS = 4096  # of a text that are scored, from its start
-BATCH_ROWS = 8
 
 
 def open_language_model(path: Path) -> TextScorer:
@@ -39,10 +38,16 @@ def bits_per_byte(lm: LanguageModel, text: str) -> float:
         return 0.0
     assert lm.tokenizer is not None, "encode has asked for it"
     length = min(lm.model.config.train_length, len(ids) - 1)
+    ids_N = torch.tensor(ids, device=lm.model.lm_head.weight.device)
+    whole = (len(ids) - 1) // length * length
+    inputs_BT, targets_BT = ids_N[:whole].view(-1, length), ids_N[1 : whole + 1].view(-1, length)
+    rows = max(1, PASS_TOKENS // length)
+    passes = list(zip(inputs_BT.split(rows), targets_BT.split(rows), strict=True))
+    if whole < len(ids) - 1:  # the last window is shorter
+        passes.append((ids_N[None, whole:-1], ids_N[None, whole + 1 :]))
     nats = 0.0
-    for start in range(0, len(ids) - 1, length):
-        row = torch.tensor(ids[start : start + length + 1])[None]
-        with torch.inference_mode():
-            nats += float(sequence_losses(lm.model, row[:, :-1], row[:, 1:]).double().sum())
+    with torch.inference_mode():
+        for inputs, targets in passes:
+            nats += float(sequence_losses(lm.model, inputs, targets).double().sum())
     scored = len(lm.tokenizer.decode_bytes(ids[1:]))
     return nats / math.log(2) / max(1, scored)

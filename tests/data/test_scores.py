@@ -21,6 +21,7 @@ from openqwen.data.scores.scorer import (
     open_scorer,
     read_card,
     rounded,
+    scorer_hashes,
     write_scorer,
 )
 from openqwen.data.scores.step import ScoreDocuments, score_documents
@@ -255,14 +256,16 @@ def test_samples_that_cannot_be_used_are_counted(tmp_path):
     assert aside.counts == {"seen before": 1, "without words": 1, "both good and bad": 1}
 
 
-def test_calibration_replaces_the_reference(scorers, tmp_path):
+def test_calibration_replaces_the_reference(tmp_path):
     good, bad = samples(GOOD_ENGLISH, "en")
     train_quality("quality", good, bad, ("en",), tmp_path, CONFIG, SetAside())
     before = read_card(tmp_path)
+    hashes = scorer_hashes([str(tmp_path)])
     after = calibrate(tmp_path, [*bad, "short"], aside := SetAside())
     assert after.references["quality"][-1] < before.references["quality"][0]
     assert (after.reference_texts, aside.counts) == (len(bad), {"too short": 1})
     assert read_card(tmp_path) == after
+    assert scorer_hashes([str(tmp_path)]) != hashes  # a stage that used it is not up to date
 
 
 def letters_a_byte(path):

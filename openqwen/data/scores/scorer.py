@@ -8,7 +8,7 @@ A directory holds `scorer.json` (written last) and, but for a language model tha
 `arrays.safetensors`, which stays on disk and is shared by all workers of a machine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -16,7 +16,7 @@ from typing import Any, Protocol, get_args
 import numpy as np
 
 from openqwen.core.errors import UserError
-from openqwen.core.files import read_json, write_json
+from openqwen.core.files import read_json, sha256_file, write_json
 from openqwen.data.scores.arrays import Array, open_arrays, write_arrays
 from openqwen.data.scores.classifier import LinearClassifier
 from openqwen.data.scores.ngram_model import NgramModel
@@ -53,6 +53,7 @@ class Card:
     reference_texts: int = 0
     training: dict[str, Any] = field(default_factory=dict)  # for the reader
     units: str = ""  # fingerprint of how texts are cut and numbered
+    arrays_sha256: str = ""  # so that the card tells one model from another
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,6 +145,7 @@ def write_scorer(path: Path, card: Card, arrays: Mapping[str, Array]) -> None:
     (path / CARD_NAME).unlink(missing_ok=True)
     if arrays:
         write_arrays(path / ARRAYS_NAME, arrays)
+        card = replace(card, arrays_sha256=sha256_file(path / ARRAYS_NAME))
     write_card(path, card)
 
 
@@ -173,6 +175,20 @@ def read_card(path: Path) -> Card:
     if card.units != unit_fingerprint():
         raise UserError(f"{path} was trained when texts were cut into other units; train it anew")
     return card
+
+
+def scorer_hashes(models: Sequence[str]) -> dict[str, str]:
+    """Return what changes when a scorer at one of these paths does, for a stage's inputs.
+
+    Raises:
+        UserError: if one is no scorer.
+    """
+    hashes = {}
+    for model in models:
+        path = Path(model).expanduser()
+        read_card(path)
+        hashes[model] = sha256_file(path / CARD_NAME)
+    return hashes
 
 
 def open_scorer(path: Path, open_language_model: OpenLanguageModel | None = None) -> Scorer:
