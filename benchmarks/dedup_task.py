@@ -1,4 +1,4 @@
-"""The input of `dedup_speed.py`, and what is right about it: real text with planted near-duplicates.
+"""The input of `dedup_speed.py`, and what is right about it: real text with planted twins.
 
 Pieces of about 1.4 kB of English and Chinese text; one in five has a twin in which a share of its
 units was changed, either here and there or in one run. What pairs a program links is compared with
@@ -19,6 +19,7 @@ LEVELS = (0.02, 0.05, 0.1, 0.2)
 TWINS = 10_000  # documents that are an edit of another
 CHARS = {"en": 1370, "zh": 480}
 CHINESE_SHARE = 0.3
+MIN_UNITS = 100  # a piece of a table's lines and spaces is no text
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _pieces(folder: Path, language: str, count: int) -> Iterator[str]:
             piece = next(stream, None)
             if piece is None:
                 streams.remove(stream)
-            else:
+            elif len(units(piece)) >= MIN_UNITS:
                 yield piece
                 count -= 1
                 if not count:

@@ -14,7 +14,7 @@ from pathlib import Path
 from openqwen.core.documents import Document
 from openqwen.data.config import MinHashConfig
 from openqwen.data.dedup import phases
-from openqwen.data.dedup.find import Search
+from openqwen.data.dedup.find import RunTasks, Search
 from openqwen.data.dedup.sketches import SketchWriter
 from openqwen.data.dedup.verdicts import Verdict, read_verdicts
 from openqwen.data.engine import Done, Task
@@ -38,10 +38,7 @@ def find_among(
         with SketchWriter(folder / "sketch", config) as writer:
             writer.add(documents)
 
-        def run(phase: str, tasks: list[Task]) -> list[Done]:
-            return [_perform(task, folder / phase / task.name) for task in tasks]
-
-        found = Search(run, [], [folder / "sketch"], config).verdicts(skip)
+        found = Search(perform_here(folder), [], [folder / "sketch"], config).verdicts(skip)
         return {verdict.row: verdict for verdict in read_verdicts(found[0])}
 
 
@@ -68,8 +65,19 @@ def drop_duplicates(
             yield Rejected(document, verdict.reason, verdict.score, verdict.detail)
 
 
-def _perform(task: Task, folder: Path) -> Done:
-    """Run a task where we stand; what it wrote is gone after a crash, so nothing is flushed."""
-    folder.mkdir(parents=True)
-    function = getattr(phases, task.function.partition(":")[2])
-    return Done(task.name, folder, function(folder, **task.arguments))
+def perform_here(work: Path) -> RunTasks:
+    """Return what runs the tasks of a phase in this process, in folders below `work`.
+
+    What they wrote is of no use after a crash, so nothing is flushed and no task is skipped.
+    """
+
+    def run(phase: str, tasks: list[Task]) -> list[Done]:
+        done = []
+        for task in tasks:
+            folder = work / phase / task.name
+            folder.mkdir(parents=True)
+            function = getattr(phases, task.function.partition(":")[2])
+            done.append(Done(task.name, folder, function(folder, **task.arguments)))
+        return done
+
+    return run
