@@ -1,6 +1,12 @@
 """Settings of the block list of offensive terms; off by default."""
 
+from typing import Literal
+
 from openqwen.core.config import Config, Share, setting
+
+Fetchable = Literal[
+    "ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pt", "ru", "sv", "th", "zh"
+]
 
 
 class BlockListConfig(Config):

@@ -173,7 +173,7 @@ class Funnel:
             taken, dropped = tally.taken, tally.dropped
             rate = taken / max(tally.seconds, 1e-6)
             line = f"{f'documents {name}':<24}{taken:,} {tally.unit} → {tally.kept:,}"
-            line += f"   {rate:,.0f}/s a processor"
+            line += f"   {rate:,.0f}/s a worker"
             if dropped:
                 line += f"   dropped {dropped.total():,}: {_reasons(dropped)}"
             say(line)

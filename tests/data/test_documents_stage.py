@@ -188,7 +188,7 @@ def test_each_step_prints_one_line(sources, tmp_path, capsys):
     build_documents(CONFIG, sources, tmp_path, seed=0)
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
-        r"documents extract       18 pages → 17   [\d,]+/s a processor   dropped 1: empty 1",
+        r"documents extract       18 pages → 17   [\d,]+/s a worker   dropped 1: empty 1",
         next(line for line in lines if "extract" in line),
     )
     assert lines[-1] == f"documents audit         {tmp_path / 'audit.html'}"
