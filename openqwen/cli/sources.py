@@ -22,7 +22,7 @@ def add_paths_option(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="PATH",
-        help="files or folders of .html .warc(.gz) .txt .jsonl(.gz) .parquet; none: the catalogue",
+        help="files, folders or URIs (s3:// …) of .html .warc(.gz) .txt .jsonl(.gz) .parquet; none: catalogue",
     )
 
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_paths(args: argparse.Namespace) -> None:
     """Turn `--in` into the setting sources.paths."""
     if args.paths:
-        paths = [str(Path(path).resolve()) for path in args.paths]
+        paths = [p if "://" in p else str(Path(p).resolve()) for p in args.paths]
         args.assignments.append(f"sources.paths={json.dumps(paths, ensure_ascii=False)}")
 
 
