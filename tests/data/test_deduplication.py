@@ -193,8 +193,7 @@ def edited(words, share, generator):
     return [generator.choice(WORDS) if generator.random() < share else w for w in words]
 
 
-@settings(deadline=None, max_examples=8)
-@given(st.integers(0, 2**31))
+@pytest.mark.parametrize("seed", range(6))
 def test_planted_near_duplicates_are_found_and_nothing_below_the_threshold_is_merged(seed):
     generator = random.Random(seed)
     texts = {}
@@ -204,16 +203,18 @@ def test_planted_near_duplicates_are_found_and_nothing_below_the_threshold_is_me
         texts[f"s/{number:03}a"] = " ".join(words)
         texts[f"s/{number:03}b"] = " ".join(edited(words, share, generator))
     dropped = rejected(drop_near([document(t, id) for id, t in texts.items()]))
-    similar = 0
+    merged = 0
     for number in range(60):
         one, other = f"s/{number:03}a", f"s/{number:03}b"
         truth = exact_similarity(texts[one], texts[other])
         was_dropped = [id for id in (one, other) if id in dropped]
-        assert len(was_dropped) == (truth >= CONFIG.threshold) or 0.7 <= truth < 0.75
         if was_dropped:
-            similar += 1
+            assert truth >= CONFIG.threshold
             assert dropped[was_dropped[0]].score == pytest.approx(truth)
-    assert len(dropped) == similar
+            merged += 1
+        else:
+            assert truth < 0.75  # bands propose 98 % of pairs at the threshold
+    assert len(dropped) == merged > 10
 
 
 def test_recall_at_a_similarity_of_0_8_is_above_99_per_cent():
