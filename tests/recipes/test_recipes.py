@@ -24,14 +24,15 @@ def test_each_value_tells_who_set_it(tmp_path, capsys):
     path.write_text('extends = "mini"\n[base]\nnum_steps = 7\n')
     assert main(["recipe", "show", str(path), "--set", "base.warmup_steps=3"]) == 0
     # of the whole recipe's lines those up to the end of [base]: later sections repeat its names
-    shown = capsys.readouterr().out.split("[longcontext]")[0]
+    out = capsys.readouterr().out
+    shown = out.split("[longcontext]")[0]
     lines = {line.split(" = ")[0]: line for line in shown.splitlines()}
     assert "num_steps = 7 " in lines["num_steps"]
     assert f"[{path}; §2.4: 600000]" in lines["num_steps"]
     assert "[--set; memo: 2000]" in lines["warmup_steps"]
     assert "[recipe mini; §2.4: 2048]" in lines["context_length"]
     assert lines["beta2"].endswith("AdamW β₂ [§2.4]")
-    assert 'name = "my"' in lines["name"]
+    assert '\nname = "my"' in out
 
 
 @pytest.mark.parametrize(
