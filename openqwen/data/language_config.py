@@ -1,8 +1,8 @@
 """Settings of language identification; light, so that recipes import it freely."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from openqwen.core.config import Config, setting
 
@@ -24,3 +24,12 @@ class LanguageConfig(Config):
     use_cld2: bool = setting(
         True, "ask pycld2 too; without it short texts and near twins are told apart less well"
     )
+
+    @model_validator(mode="after")
+    def _second_look_must_see_more(self) -> Self:
+        if self.large_sample_chars < self.sample_chars:
+            raise ValueError(
+                f"large_sample_chars {self.large_sample_chars} is below sample_chars "
+                f"{self.sample_chars}; give it at least as many"
+            )
+        return self

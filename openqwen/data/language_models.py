@@ -16,7 +16,7 @@ from openqwen.data.prose_sample import spread
 from openqwen.data.twin_words import twin_hits
 
 # answers of a model -> ours; the models name one language differently
-_SAME = {"nb": "no", "iw": "he", "in": "id", "ji": "yi", "jw": "jv", "zh-Hant": "zh", "ary": "ar"}
+_SAME = {"iw": "he", "jw": "jv", "zh-Hant": "zh", "ary": "ar"}
 _LABEL = len("__label__")
 _IGNORED = frozenset({"", "sh", "un", "xxx", "pcm"})  # no language, or several in one
 TOP = 5  # answers of a model that are added up

@@ -106,6 +106,27 @@ def test_a_short_sentence_is_recognised(identify, language):
     assert identify(SHORT[language])[0] == language
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Simulasi skrin sentuh", "ms"),
+        ("Koordinat tetingkap", "ms"),
+        ("Angiv navnet for den nye profil", "da"),
+        ("Sigurnosne provjere mreže", "hr"),
+        ("Skru volumet opp eller ned", "no"),
+    ],
+)
+def test_words_of_near_twins_decide_where_models_are_torn(identify, text, language):
+    assert identify(text)[0] == language
+
+
+def test_a_page_whose_words_are_both_malay_and_indonesian_is_not_settled_by_the_first_look():
+    words = "anak itu makan ikan di rumah besar dekat laut pada waktu malam " * 6
+    models = LanguageModels(use_cld2=True)
+    assert models.look(words) == ""
+    assert models.look(words + "karena mau tidur saja " * 3) == "id"
+
+
 @pytest.mark.parametrize("language", SENTENCES)
 def test_code_beside_a_sentence_does_not_decide(identify, language):
     prose = SENTENCES[language]
@@ -118,6 +139,18 @@ def test_a_smaller_english_part_does_not_decide(identify, language):
     prose = SENTENCES[language]
     page = f"{prose}\n\n{SENTENCES['en']}\n\n{prose} {prose}"
     assert identify(page)[0] == language
+
+
+def test_a_larger_sample_is_looked_at_where_the_first_has_no_prose():
+    digits = "12 34 56 78 90 " * 12
+    page = digits + f"{SENTENCES['de']}\n{digits}\n" * 12
+    small = LanguageConfig(large_sample_chars=LanguageConfig().sample_chars)
+    assert LanguageIdentifier(small).identify(page)[0] == UNDECIDED
+    assert LanguageIdentifier(LanguageConfig()).identify(page)[0] == "de"
+
+
+def test_code_does_not_lower_the_share_of_a_script(identify):
+    assert identify(SENTENCES["zh"] * 8 + "\n" + "return list_of_names\n" * 4) == ("zh", 1.0)
 
 
 def test_a_menu_of_short_labels_is_recognised(identify):
@@ -177,6 +210,7 @@ def test_a_missing_cld2_is_named_with_the_fix(monkeypatch):
         "\ud800\udfff" * 500,
         "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo" * 200,
         "f3a9c1e07b" * 300,
+        "abcdefgh" * 300,
     ],
 )
 def test_what_is_no_prose_is_undecided(identify, text):
@@ -238,6 +272,11 @@ def test_a_lower_threshold_decides_more(identify):
     strict = LanguageIdentifier(LanguageConfig(min_confidence=0.999)).identify(text)
     assert strict[0] == UNDECIDED
     assert strict[1] == identify(text)[1]
+
+
+def test_a_second_sample_smaller_than_the_first_is_refused():
+    with pytest.raises(ValueError, match="large_sample_chars 200 is below sample_chars 340"):
+        LanguageConfig(large_sample_chars=200)
 
 
 def test_blocks_of_two_scripts_never_overlap():
@@ -306,6 +345,7 @@ def test_lines_of_code_are_left_out_and_prose_stays():
         ("a\n```\nx\nb", "a\n```\nx\nb"),
         ("```\nx\n```", ""),
         ("a ``` b ``` c", "a ``` b ``` c"),
+        ("```\n```x\ny\n```\nb", "\nb"),
         ("````\n```\nx\n```\nb", "````\n\nb"),
     ],
 )
