@@ -59,13 +59,17 @@ def _packed(path: Path) -> bool:
 def _read_items(path: Path, name: str, fields: Sequence[str]) -> list[BenchmarkItem]:
     set_aside = SetAside()
     items = []
+    seen: set[str] = set()
     for row in read_raw_rows(path, set_aside):
         try:
             texts = texts_of_row(row.values, fields)
         except UserError as error:
             raise UserError(f"{path}, row {row.place + 1}: {error}") from None
-        known = row_id(row.values)
-        items.append(BenchmarkItem(name, known or str(row.place), texts.text, texts.views))
+        id = row_id(row.values) or str(row.place)
+        if id in seen:  # some number their items anew for each task
+            id = f"{id}#{row.place}"
+        seen.add(id)
+        items.append(BenchmarkItem(name, id, texts.text, texts.views))
     if set_aside.counts:
         where = next(iter(set_aside.examples.values()))[0]
         raise UserError(f"{path}: {set_aside.summary()} ({where}); mend or remove the rows")

@@ -30,6 +30,7 @@ from openqwen.data.steps import Outcome, Rejected
 
 __all__ = ["BenchmarkItem", "Decontaminate", "read_benchmarks"]
 
+BATCH_DOCUMENTS, BATCH_CHARS = 128, 200_000  # looked at together
 EDGE_CHARS = 30  # looked through for a space, so that cutting tears no word
 PIECE_GAP = "\n\n"
 
@@ -59,8 +60,7 @@ class Decontaminate:
 
     def __call__(self, documents: Iterable[Document]) -> Iterator[Outcome]:
         """Answer each document: as it is, without the overlap, or rejected."""
-        for document in documents:
-            found = self.index.overlaps(document.text, ignored=self.ignored)
+        for document, found in self._looked_at(documents):
             if found is None:
                 yield document
                 continue
@@ -71,6 +71,13 @@ class Decontaminate:
                 entry["cut"] = cuts
             self.report.append(entry)
             yield outcome
+
+    def _looked_at(self, documents: Iterable[Document]) -> Iterator[tuple[Document, Found | None]]:
+        """Yield documents with what they share, looked for in many at once, in order."""
+        for batch in batches(documents):
+            texts = [document.text for document in batch]
+            found = self.index.overlaps_of(texts, ignored=self.ignored)
+            yield from zip(batch, found, strict=True)
 
     def _act(self, document: Document, found: Found) -> tuple[Outcome, list[dict[str, Any]]]:
         """Return what becomes of a document, and what was cut out of it."""
@@ -95,6 +102,20 @@ class Decontaminate:
         if not text:
             return rejected, []
         return replace(document, text=text), [_cut(document.text, *span) for span in gone]
+
+
+def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield documents in lists, bounded by their number and by their texts' size."""
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += len(document.text)
+        if len(batch) == BATCH_DOCUMENTS or size >= BATCH_CHARS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def cut_out(

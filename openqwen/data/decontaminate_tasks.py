@@ -5,6 +5,7 @@ check_file    documents kept and dropped, every overlap with both texts
 """
 
 import json
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 from openqwen.core.documents import Document
 from openqwen.data.benchmark_index import BenchmarkIndex
 from openqwen.data.contamination import Account
-from openqwen.data.decontaminate import Decontaminate
+from openqwen.data.decontaminate import Decontaminate, batches
 from openqwen.data.decontaminate_config import DecontaminateConfig
 from openqwen.data.document_rows import (
     KEPT_SCHEMA,
@@ -44,10 +45,10 @@ def count_file(
     """Write the n-grams that each document of a file shares, each once a document."""
     opened = BenchmarkIndex.open(Path(index))
     grams = [np.empty(0, dtype=np.uint64)]
-    for row in read_document_rows(Path(file), SetAside()):
-        found = opened.overlaps(row.document.text)
-        if found is not None:
-            grams.append(found.grams)
+    rows = read_document_rows(Path(file), SetAside())
+    for batch in batches(row.document for row in rows):
+        found = opened.overlaps_of([document.text for document in batch])
+        grams += (one.grams for one in found if one is not None)
     np.save(folder / GRAMS, np.concatenate(grams))
     return {}
 
@@ -105,9 +106,15 @@ def _answered(
     step: Decontaminate, path: Path, set_aside: SetAside
 ) -> Iterator[tuple[DocumentRow, Outcome, dict[str, Any] | None]]:
     """Yield each row of a file with the step's answer, and the overlaps it reported."""
-    for row in read_document_rows(path, set_aside):
-        (outcome,) = step([row.document])
-        yield row, outcome, step.report.pop() if step.report else None
+    waiting: deque[DocumentRow] = deque()
+
+    def documents() -> Iterator[Document]:
+        for row in read_document_rows(path, set_aside):
+            waiting.append(row)
+            yield row.document
+
+    for outcome in step(documents()):  # in order; the report grows before its document's answer
+        yield waiting.popleft(), outcome, step.report.pop() if step.report else None
 
 
 def _dropped_row(document: Document, rejected: Rejected, first: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,15 @@
+import numpy as np
 import pytest
 from documents_for_tests import document
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openqwen.core.ngrams import unit_spans, units
-from openqwen.data.benchmark_index import BenchmarkIndex, BenchmarkItem
+from openqwen.data.benchmark_index import SEAM, BenchmarkIndex, BenchmarkItem
 from openqwen.data.decontaminate import Decontaminate, cut_out
 from openqwen.data.decontaminate_config import DecontaminateConfig
+from openqwen.data.gram_table import GramTable
+from openqwen.data.shingles import ngram_hashes
 from openqwen.data.steps import Rejected
 
 QUESTION = "Which of the following rivers carries the largest volume of water to the sea each year?"
@@ -152,3 +155,43 @@ def test_ngrams_of_many_items_are_boilerplate():
 def test_alphabets_and_rows_of_letters_are_no_overlap():
     item = BenchmarkItem("b", "1", " ".join("abcdefghijklmnopqrstuvwxyz"))
     assert BenchmarkIndex.build([item], DecontaminateConfig()).overlaps(item.text) is None
+
+
+def test_a_short_item_is_found_by_its_beginning_and_compared_to_its_end():
+    item = BenchmarkItem("b", "1", "who wrote the oldest book about the tides of this harbour")
+    index = BenchmarkIndex.build([item], DecontaminateConfig())
+    assert index.overlaps(f"Tell us {item.text}, please.") is not None
+    assert index.overlaps("Who wrote the oldest book about the tides of this river?") is None
+
+
+@given(st.lists(st.lists(st.integers(1, 5), min_size=3, max_size=8), min_size=1, max_size=5))
+def test_a_table_holds_each_ngram_of_each_owner_once_and_none_across_segments(segments):
+    arrays = [np.array(segment, dtype=np.uint64) for segment in segments]
+    owners = np.arange(len(arrays), dtype=np.int32) // 2
+    table = GramTable.of(arrays, owners, 3, max_owners=0)
+    held = [(int(h), int(owners[s])) for h, s in zip(table.hashes_G, table.segments_G, strict=True)]
+    true = {(int(h), int(owners[n])) for n, a in enumerate(arrays) for h in ngram_hashes(a, 3)}
+    assert sorted(held) == sorted(true)
+    for h, segment, place in zip(table.hashes_G, table.segments_G, table.places_G, strict=True):
+        assert ngram_hashes(arrays[segment][place : place + 3], 3)[0] == h
+    joined = ngram_hashes(np.concatenate(arrays), 3)
+    assert table.find(joined).tolist() == np.flatnonzero(np.isin(joined, table.hashes_G)).tolist()
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from([QUESTION, CHINESE, FILLER[:300], "x", "", SEAM, "the"]), max_size=4
+        ),
+        max_size=6,
+    )
+)
+def test_many_texts_at_once_are_answered_as_one_after_the_other(parts):
+    index = BenchmarkIndex.build(ITEMS, CUT)
+    texts = [" ".join(part) for part in parts]
+    together = index.overlaps_of(texts)
+    for one, other in zip(together, map(index.overlaps, texts), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert (one.overlaps, one.spans) == (other.overlaps, other.spans)
+            assert one.grams.tolist() == other.grams.tolist()
