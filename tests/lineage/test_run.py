@@ -20,7 +20,7 @@ from openqwen.recipes.resolve import resolve
 
 def hashes(run):
     """Return path -> sha256 of all weights and of all else that must not depend on time."""
-    skipped = ("manifest.json", "metrics.jsonl", "recipe.toml", ".lock")
+    skipped = ("manifest.json", "metrics.jsonl", "timings.json", "recipe.toml", ".lock")
     return {
         path.relative_to(run).as_posix(): sha256_file(path)
         for path in sorted(run.rglob("*"))
