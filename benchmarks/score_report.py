@@ -23,8 +23,8 @@ def report(results: dict, offence: dict, seed: int, num_calibration: int) -> str
     lines = [
         "Train and test share no source: a book, manual or collection is in one of them "
         "(`benchmarks/score_texts.py`). Good are passages of prose. Some bad texts are real: lists "
-        "of a page's links, and what extraction leaves out of a page; the others are made from good "
-        "text of the same part by chance. Areas under the curve with 95 % intervals; 0.5 is luck. "
+        "of a page's links, and what extraction leaves out of a page; the others are made from "
+        "good text of the same part by chance. Areas under the curve with 95 % intervals; 0.5 is luck. "
         f"Seed {seed}. Not reproducible outside.\n",
         f"| good against | n en {names} | n zh {names} |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -68,8 +68,8 @@ def combined_lines(results: dict) -> list[str]:
         for language, m in zip(LANGUAGES, inside, strict=True)
     )
     lines.append(
-        f"\nWithin the sources it was trained on, by cross-validation, the classifier shows {shown}."
-        " `train-scorer` prints that number; compare it with the first row above for other sources."
+        f"\nWithin the sources it was trained on, by cross-validation, the classifier shows "
+        f"{shown}. `train-scorer` prints that number; compare it with the first row above for other sources."
     )
     return lines
 
