@@ -24,8 +24,8 @@ def report(results: dict, offence: dict, seed: int, num_calibration: int) -> str
         "Train and test share no source: a book, manual or collection is in one of them "
         "(`benchmarks/score_texts.py`). Good are passages of prose. Some bad texts are real: lists "
         "of a page's links, and what extraction leaves out of a page; the others are made from "
-        "good text of the same part by chance. Areas under the curve with 95 % intervals; 0.5 is luck. "
-        f"Seed {seed}. Not reproducible outside.\n",
+        "good text of the same part by chance. Areas under the curve with 95 % intervals; "
+        f"0.5 is luck. Seed {seed}. Not reproducible outside.\n",
         f"| good against | n en {names} | n zh {names} |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -69,7 +69,7 @@ def combined_lines(results: dict) -> list[str]:
     )
     lines.append(
         f"\nWithin the sources it was trained on, by cross-validation, the classifier shows "
-        f"{shown}. `train-scorer` prints that number; compare it with the first row above for other sources."
+        f"{shown}. `train-scorer` prints that number; the first row above shows other sources."
     )
     return lines
 
