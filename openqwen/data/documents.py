@@ -94,6 +94,7 @@ class _Run:
         self.common = {"config": config, "seed": seed}
         self.drops: list[Path] = []
         self.groups: Counter[str] = Counter()
+        self.peak_worker_bytes = 0
 
     def read(self, engine: Engine) -> list[Done]:
         """Extract and identify the pages of every input; return the parts."""
@@ -180,6 +181,8 @@ class _Run:
 
     def _account(self, parts: list[Done], steps: Sequence[str]) -> None:
         """Add the account of a phase's parts, and say a line a step."""
+        peak = max(part.peak_memory_bytes for part in parts)
+        self.peak_worker_bytes = max(self.peak_worker_bytes, peak)
         for part in parts:
             self.funnel.add(read_json(part.folder / FUNNEL))
             self.drops.append(part.folder / DROPS)
@@ -209,6 +212,7 @@ class _Run:
             "mixture_bytes": report["mixture_bytes"],
             "mixture_bytes_by_group": {g: r["mixture_bytes"] for g, r in report["groups"].items()},
             "dropped": {row["step"]: row["in"] - row["out"] for row in rows},
+            "peak_worker_bytes": self.peak_worker_bytes,
         }
 
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files, read_json, write_json
 from openqwen.core.log import Progress
+from openqwen.core.runtime import peak_memory_bytes, reset_peak_memory
 from openqwen.data.engine_config import EngineConfig
 
 DONE_NAME = "done.json"
@@ -42,11 +43,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished task: its folder and what its function returned."""
+    """A finished task: its folder, what its function returned, what its worker took of memory."""
 
     name: str
     folder: Path
     result: dict[str, Any]
+    peak_memory_bytes: int = 0
 
 
 class Engine(Protocol):
@@ -104,13 +106,13 @@ def run_phase(
         progress.close()
     finished = []
     for task in tasks:
-        result = read_done(folders[task.name])
-        if result is None:
+        done = read_done(folders[task.name])
+        if done is None:
             raise UserError(
                 f"{folders[task.name]} was finished but can't be read here; workers and this "
                 "process must share the output directory"
             )
-        finished.append(Done(task.name, folders[task.name], result))
+        finished.append(done)
     return finished
 
 
@@ -120,13 +122,15 @@ def perform(task: Task, folder: Path) -> None:
     folder.mkdir(parents=True)
     module, _, name = task.function.partition(":")
     function: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
+    reset_peak_memory()
     result = function(folder, **task.arguments)
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in list_files(folder)}
-    write_json(folder / DONE_NAME, {"result": result, "files": sizes})
+    facts = {"result": result, "files": sizes, "peak_memory_bytes": peak_memory_bytes()}
+    write_json(folder / DONE_NAME, facts)
 
 
-def read_done(folder: Path) -> dict[str, Any] | None:
-    """Return what a finished task returned; None where it isn't finished or a file is damaged."""
+def read_done(folder: Path) -> Done | None:
+    """Return a finished task; None where it isn't finished or a file is damaged."""
     if not (folder / DONE_NAME).is_file():
         return None
     facts = read_json(folder / DONE_NAME)
@@ -134,5 +138,4 @@ def read_done(folder: Path) -> dict[str, Any] | None:
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
             return None
-    result: dict[str, Any] = facts["result"]
-    return result
+    return Done(folder.name, folder, facts["result"], facts["peak_memory_bytes"])

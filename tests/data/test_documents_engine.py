@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -108,6 +109,31 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(sources, alone, tmp_path,
     before = {path: path.stat().st_mtime_ns for path in done}
     assert build(sources, tmp_path, num_workers=2) == alone
     assert {path: path.stat().st_mtime_ns for path in done} == before, "a part was made again"
+
+
+def test_memory_does_not_grow_with_the_input(tmp_path):
+    """Ten times the input, the same memory: a worker holds a batch, and a part's numbers."""
+    draw = random.Random(0)
+    words = [
+        "".join(draw.choices("abcdefghijklmnopqrst", k=draw.randint(3, 9))) for _ in range(4000)
+    ]
+    peaks = []
+    for times in (1, 10):
+        root = tmp_path / str(times)
+        (root / "benchmarks").mkdir(parents=True)
+        with (root / "rows.jsonl").open("w") as file:
+            for number in range(150 * times):
+                text = " ".join(draw.choices(words, k=1000)) + ". The end is near to the sea."
+                file.write(json.dumps({"id": str(number), "text": text}) + "\n")
+        facts = {"paths": [str(root / "rows.jsonl")], "sources": {}, "licence": "CC0-1.0"}
+        (root / "sources.json").write_text(json.dumps(facts | {"max_pages_per_source": 0}))
+        config = DocumentsConfig(
+            partition_bytes=1_000_000, engine=EngineConfig(num_workers=1), skip=("rules",)
+        )
+        counts = build_documents(config, root, root / "out", seed=0)
+        assert counts["documents"] == 150 * times
+        peaks.append(counts["peak_worker_bytes"])
+    assert peaks[1] < peaks[0] + 30_000_000
 
 
 def test_ray_gives_the_same_bytes(sources, alone, tmp_path):

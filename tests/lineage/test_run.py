@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import random
@@ -240,7 +241,8 @@ def test_killed_anywhere_and_started_again_it_ends_with_the_same_bytes(
             time.sleep(0.002)
         time.sleep(draw.uniform(0, 0.8 * Manifest.read(finished / name).seconds))
         kills.append((name, (out / name / "manifest.json").is_file()))
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a busy neighbour can stretch what was timed
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     print("seed", seed, "kills", kills)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

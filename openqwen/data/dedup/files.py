@@ -165,7 +165,7 @@ def _counts(parts: list[Done], verdicts: list[Path]) -> dict[str, Any]:
     for folder in verdicts:
         done = read_done(folder)
         assert done is not None, f"{folder} is not finished"
-        for reason, count in zip(Reason, done["reasons"], strict=True):
+        for reason, count in zip(Reason, done.result["reasons"], strict=True):
             reasons[reason.words] += count
     set_aside: dict[str, dict[str, Any]] = {}
     for part in parts:
