@@ -22,7 +22,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path
 
 BATCH_ROWS = 1024
-BATCH_SIZE = 64_000_000  # bytes and characters in a batch, give or take one row
+BATCH_SIZE = 8_000_000  # bytes and characters in a batch, give or take one row
 
 Message = dict[str, str]  # {"role": ..., "content": ...}
 
