@@ -38,6 +38,7 @@ from openqwen.data.scores_config import ScorerTraining, ScoresConfig
 from openqwen.data.steps import Rejected
 
 LANGUAGES = ("en", "zh")
+RESAMPLES = 400
 CALIBRATION = 300  # good test texts that only set the reference
 SIGNS = {"quality": 1.0, "perplexity": -1.0, "context_gain": 1.0}  # towards good
 
@@ -159,15 +160,33 @@ def combined(test: list[Sample], outcomes: list, seed: int) -> dict:
     is_good = np.array([s.kind == "good" for s in test])
     fit = np.random.default_rng(seed).random(len(test)) < 0.5
     judged = [s for s, used in zip(test, fit, strict=True) if not used]
-    found = {}
+    found: dict[str, dict] = {}
+    alone = np.zeros(0)
     for names in (("quality",), ("quality", "perplexity"), tuple(columns)):
         values = np.column_stack([columns[name] for name in names])
         values = (values - values[fit].mean(0)) / values[fit].std(0)
         places = np.arange(len(names))
         rows = SparseRows.of([(places, row) for row in values[fit]], len(names))
         weights, _ = fit_logistic(rows, is_good[fit], l2=1e-4)
-        found[" + ".join(names)] = measured(values[~fit] @ weights, judged)
+        margins = values[~fit] @ weights
+        key = " + ".join(names)
+        found[key] = measured(margins, judged)
+        if len(names) == 1:
+            alone = margins
+        else:
+            found[key]["gain"] = paired_gain(alone, margins, is_good[~fit], seed)
     return found
+
+
+def paired_gain(alone: np.ndarray, more: np.ndarray, is_good: np.ndarray, seed: int) -> list[float]:
+    """Return the 95 % interval of the area won, over resamples of the same texts."""
+    random = np.random.default_rng(seed)
+    good, bad = np.flatnonzero(is_good), np.flatnonzero(~is_good)
+    gains = []
+    for _ in range(RESAMPLES):
+        g, b = random.choice(good, len(good)), random.choice(bad, len(bad))
+        gains.append(area_under_curve(more[g], more[b]) - area_under_curve(alone[g], alone[b]))
+    return [round(float(x), 4) for x in np.quantile(gains, (0.025, 0.975))]
 
 
 def _logit(values: np.ndarray) -> np.ndarray:
