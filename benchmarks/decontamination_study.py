@@ -256,8 +256,8 @@ def write_planted(items, index, hosts, command) -> None:
 
 Of the runs of 13 units that were missed, {missed["template"]} stand in more than 20 items (the
 words that open every question of a kind) and {missed["formula"]} are formulas with fewer than 4
-words; the settings say so. Split at spaces a Chinese question is one word and has no 13-gram; what is
-found so holds Latin words or formulas.
+words; the settings say so. Split at spaces a Chinese question is one word and has no 13-gram; what
+is found so holds Latin words or formulas.
 
 {OUTSIDE}
 

@@ -185,7 +185,11 @@ def _contamination(stage: StageFacts) -> list[Block]:
         return [Text("There were no benchmark texts, so no overlap could be looked for.")]
     found = facts["documents"]
     ngram, action = settings["decontaminate"]["ngram"], settings["decontaminate"]["action"]
-    done = "dropped" if action == "drop" else "only listed, not dropped"
+    done = {
+        "drop": "dropped",
+        "cut": "cut out with their surroundings, or dropped where little was left",
+        "report": "only listed, not dropped",
+    }[action]
     number = f"{integer(len(found))} documents share" if len(found) != 1 else "1 document shares"
     text = f"{number} a {ngram}-gram with one of "
     text += f"{integer(facts['test_items'])} benchmark texts" + (f": {done}." if found else ".")
