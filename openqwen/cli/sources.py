@@ -22,7 +22,7 @@ def add_paths_option(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="PATH",
-        help="files, folders or URIs (s3:// …) of .html .warc(.gz) .txt .jsonl(.gz) .parquet; none: catalogue",
+        help="files, folders or URIs (s3:// …) of .html .warc .txt .jsonl .parquet; none: fetched",
     )
 
 
