@@ -26,7 +26,7 @@ CODE = "text/x-python"
 ROLES = ("system", "user", "assistant", "tool")
 REPLACEMENT = "\ufffd"
 WIDE_SAMPLE_BYTES = 4096
-WIDE_MIN_ZEROS = 0.02  # of the bytes: a page in Chinese has its spaces, digits and tags
+WIDE_MIN_ZEROS = 0.3  # of the bytes; fewer may be stray ones in a page of single bytes
 
 
 class ExtractError(ValueError):

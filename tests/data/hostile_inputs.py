@@ -196,7 +196,7 @@ def _null_bytes(folder: Path, size: Size) -> None:
     (folder / "a.html").write_bytes(b"<p>a\0b</p>" * 500)
     (folder / "b.txt").write_bytes(b"\0" * 5000)
     (folder / "c.jsonl").write_bytes(
-        json.dumps({"text": "x\0" * 99}).encode() + b"\n" + _rows(0, 1)
+        json.dumps({"text": "x y\0" * 99}).encode() + b"\n" + _rows(0, 1)
     )
 
 

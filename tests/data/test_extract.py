@@ -91,9 +91,15 @@ def test_a_fence_is_longer_than_any_inside():
     assert text.endswith("````\na\n```\nb\n````")
 
 
-@pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "gb18030", "big5", "utf-16", "utf-16-le", "utf-16-be"]
-)
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_found_without_a_mark_but_stray_zeros_do_not_make_it(encoding):
+    html = f"<html><body>{PROSE}<p>潮汐一万</p></body></html>"
+    assert one_text(html.encode(encoding)).endswith("潮汐一万")
+    for page_bytes in (b"<p>a\0b</p>" * 500, b"<p>ab\0c </p>" * 500, bytes(5000)):
+        assert one_reason(page_bytes) == "not text"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"])
 def test_the_encoding_is_found(encoding):
     text = "這是一個關於編碼的網頁，裡面有很多漢字，用來測試程式能否認出它的編碼。" * 4
     if encoding in ("gb18030", "big5"):
