@@ -36,7 +36,9 @@ PACKAGES = {
     "installation-guide-amd64": ("*/en/*.html", "*/de/*.html", "*/zh_CN/*.html", "*/ja/*.html"),
     "debian-reference-en": ("*.html",),
     "git-doc": ("*.html",),
+    "python3.11-doc": ("*/library/[a-h]*.html",),
 }
+COMMAND = "python benchmarks/pipeline_speed.py --peer-python … --write-docs"
 THRESHOLD, PERMUTATIONS, RECALL = 0.7, 128, 0.98
 
 
@@ -74,11 +76,11 @@ def make_inputs(folder: Path) -> dict[str, dict]:
     return {"pages": pages, "bytes": size, "versions": versions}
 
 
-def settings(path: Path, work: Path) -> list[str]:
+def settings(path: Path, work: Path, languages: list[str]) -> list[str]:
     """Return the command of ours."""
     chosen = {
         "sources.benchmarks": "[]",
-        "documents.language.languages": '["en"]',
+        "documents.language.languages": json.dumps(languages),
         "documents.skip": '["decontaminate"]',
         "documents.minhash.threshold": str(THRESHOLD),
         "documents.minhash.num_permutations": str(PERMUTATIONS),
@@ -91,14 +93,17 @@ def settings(path: Path, work: Path) -> list[str]:
     return command
 
 
-def ours(path: Path, work: Path) -> dict:
+def ours(path: Path, work: Path, languages: list[str] | None = None) -> dict:
     shutil.rmtree(work, ignore_errors=True)
     start = time.perf_counter()
-    subprocess.run(["taskset", "-c", "0", *settings(path, work)], check=True, capture_output=True)
+    command = settings(path, work, ["en"] if languages is None else languages)
+    subprocess.run(["taskset", "-c", "0", *command], check=True, capture_output=True)
     seconds = time.perf_counter() - start
     left = sum(1 for _ in read_documents(work / "documents" / "documents"))
-    steps = json.loads((work / "documents" / "timings.json").read_text())
-    return {"seconds": {"whole run": seconds}, "documents": left, "steps": steps}
+    timings = json.loads((work / "documents" / "timings.json").read_text())
+    steps = {name: row["seconds"] for name, row in timings["steps"].items()}
+    found = {"seconds": {"whole run": seconds}, "documents": left, "steps": steps}
+    return found | {"phases": timings["phases"]}
 
 
 class Peer:
@@ -177,7 +182,7 @@ def main() -> None:
                 texts = folder / "texts.jsonl"
                 inputs["plain texts"] = (texts, "jsonl", texts_of(folder / "ours", texts))
         versions = peer.versions(args.peer_python)
-    body = "\n".join([*lines, "", note(facts, versions, bands, rows), "", provenance(command())])
+    body = "\n".join([*lines, "", note(facts, versions, bands, rows), "", provenance(COMMAND)])
     print(body)
     if args.write_docs:
         write_section(ROOT / "docs" / "data.md", "pipeline", "The whole pipeline's speed", body)
@@ -211,10 +216,6 @@ def note(facts: dict, versions: str, bands: int, rows: int) -> str:
         "the start of the process, the audit page and the verified Jaccard of every pair; the "
         "texts that are left differ, since the rules' limits do (docs/rules.md)."
     )
-
-
-def command() -> str:
-    return "python benchmarks/pipeline_speed.py --peer-python … --write-docs"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from openqwen.data.audit import write_audit
 from openqwen.data.config import DocumentsConfig
 from openqwen.data.dedup.find import find_duplicates
 from openqwen.data.dedup.index import extend_index
-from openqwen.data.engine import Done, Engine, Task, open_engine, run_phase
+from openqwen.data.engine import Done, Engine, Task, open_engine, phase_facts, run_phase
 from openqwen.data.funnel import Funnel, NothingLeftError
 from openqwen.data.mixture import plan_mixture
 from openqwen.data.origin import MAX_EXAMPLES
@@ -192,8 +192,11 @@ class _Run:
         """Write what was dropped and why, as files and as a page."""
         _place(self.drops, self.out / "drops")
         write_json(self.out / "funnel.json", self.funnel.rows)
-        seconds = {name: round(t.seconds, 3) for name, t in self.funnel.tallies.items()}
-        write_json(self.out / TIMINGS_NAME, seconds)
+        steps = {
+            name: {"seconds": round(t.seconds, 3), "bytes_in": t.bytes_in}
+            for name, t in self.funnel.tallies.items()
+        }
+        write_json(self.out / TIMINGS_NAME, {"steps": steps, "phases": phase_facts(self.work)})
         write_audit(
             self.out / "audit.html",
             self.funnel,

@@ -12,6 +12,7 @@ costs its task's time only. Tasks know nothing of each other, of the engine or o
 import contextlib
 import importlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +124,11 @@ def perform(task: Task, folder: Path) -> None:
     module, _, name = task.function.partition(":")
     function: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
     reset_peak_memory()
+    started = time.monotonic()
     result = function(folder, **task.arguments)
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in list_files(folder)}
     facts = {"result": result, "files": sizes, "peak_memory_bytes": peak_memory_bytes()}
+    facts["seconds"] = round(time.monotonic() - started, 3)
     write_json(folder / DONE_NAME, facts)
 
 
@@ -139,3 +142,22 @@ def read_done(folder: Path) -> Done | None:
         if not path.is_file() or path.stat().st_size != size:
             return None
     return Done(folder.name, folder, facts["result"], facts["peak_memory_bytes"])
+
+
+def phase_facts(work: Path) -> dict[str, dict[str, float]]:
+    """Return what each phase of a finished work took: its tasks, their seconds, files and memory.
+
+    Args:
+        work: folder that `run_phase` was given.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    for path in sorted(work.glob(f"*/*/{DONE_NAME}")):
+        facts = read_json(path)
+        row = rows.setdefault(
+            path.parents[1].name, {"tasks": 0, "seconds": 0.0, "bytes": 0, "peak_memory_bytes": 0}
+        )
+        row["tasks"] += 1
+        row["seconds"] = round(row["seconds"] + facts["seconds"], 3)
+        row["bytes"] += sum(facts["files"].values())
+        row["peak_memory_bytes"] = max(row["peak_memory_bytes"], facts["peak_memory_bytes"])
+    return rows
