@@ -194,6 +194,18 @@ def test_a_crawl_that_is_added_again_takes_its_own_place(made, tmp_path):
     assert len(again) == len(documents)
 
 
+def test_a_search_goes_on_beside_an_index_that_has_grown_in_between(made, tmp_path):
+    documents, _ = made
+    index = tmp_path / "index"
+    parts = [write_parts(tmp_path / f"{n}", documents[n::3], 1) for n in range(3)]
+    for crawl in (0, 1):
+        assert search(tmp_path / "work", parts[2], index=index)  # stopped before its end, say
+        folders = find_duplicates(Here(), tmp_path / f"w{crawl}", parts[crawl], CONFIG, index=index)
+        extend_index(index, f"{crawl}", parts[crawl], folders, CONFIG)
+    again = search(tmp_path / "work", parts[2], index=index)
+    assert again == search(tmp_path / "afresh", parts[2], index=index)
+
+
 def test_a_copied_part_of_an_index_has_the_same_keys_and_shingles(made, tmp_path):
     documents, _ = made
     parts = write_parts(tmp_path / "parts", documents, 1)

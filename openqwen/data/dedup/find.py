@@ -6,12 +6,14 @@
 Neither the number of workers nor the order of the parts changes who stays.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from openqwen.core.files import sha256_file, sha256_text
 from openqwen.data.config import MinHashConfig
 from openqwen.data.dedup.index import index_parts
 from openqwen.data.dedup.key_runs import count_partitions
@@ -56,11 +58,13 @@ def find_duplicates(
     Raises:
         UserError: if the index was made with other settings.
     """
+    old_parts = index_parts(index, without=index_without) if index else []
+    # documents go by their numbers: what was found beside another state of the index is of no use
+    place = work / f"index-{_state_of(old_parts)}" if old_parts else work
 
     def run(phase: str, tasks: list[Task]) -> list[Done]:
-        return run_phase(engine, work, f"{prefix}{phase}", tasks, label=label)
+        return run_phase(engine, place, f"{prefix}{phase}", tasks, label=label)
 
-    old_parts = index_parts(index, without=index_without) if index else []
     return Search(run, old_parts, parts, config).verdicts(skip)
 
 
@@ -130,6 +134,11 @@ class Search:
             for place, job in enumerate(jobs)
         ]
         return self.run(phase, tasks)
+
+
+def _state_of(parts: Sequence[Path]) -> str:
+    facts = [[str(part), sha256_file(part / "sketch.json")] for part in parts]
+    return sha256_text(json.dumps(facts))[:16]
 
 
 def _files(done: list[Done], name: str) -> list[str]:
