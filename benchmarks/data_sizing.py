@@ -90,9 +90,9 @@ def page(facts: dict, result: dict, funnel: list[dict], manifest: dict) -> str:
         f"- {pages / 1e9:.1f} G pages of this size ({facts['bytes'] / facts['pages'] / 1e3:.0f} kB "
         f"of HTML each), {unique * scale / 1e9:.1f} G after exact duplicates. The process that "
         "plans the mixture holds 68 bytes a document that is left: "
-        f"{68 * unique * scale / 1e9:,.0f} GB. The one that clusters holds the verified pairs. Both run on one machine: they are the "
-        "limit of this design, and a corpus beyond it is built crawl by crawl against an index "
-        "(`documents.index`).",
+        f"{68 * unique * scale / 1e9:,.0f} GB. The one that clusters holds the verified pairs. "
+        "Both run on one machine: they are the limit of this design, and a corpus beyond it is "
+        "built crawl by crawl against an index (`documents.index`).",
         f"- Peak memory of the asking process here: {manifest['peak_memory_bytes'] / 1e6:.0f} MB.",
         "- Shuffled between workers are the key files in `read` (8 to 12 bytes a key, one key a "
         "band) and the pairs; texts are never shuffled, they stay with their part.",
