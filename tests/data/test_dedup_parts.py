@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from openqwen.core.errors import UserError
 from openqwen.data.config import MinHashConfig
 from openqwen.data.dedup import corpus as corpus_module
+from openqwen.data.dedup import ragged
 from openqwen.data.dedup.find import find_duplicates
 from openqwen.data.dedup.here import find_among
 from openqwen.data.dedup.index import extend_index, index_parts
@@ -249,9 +250,14 @@ def test_rows_of_a_ragged_file_are_read_as_they_were_written(tmp_path_factory, r
             ends = np.cumsum([len(row) for row in batch], dtype=np.int64)
             writer.append(np.array([v for row in batch for v in row], dtype=np.uint32), ends)
     chosen = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1)))) if rows else []
-    values, starts, ends = RaggedFile(path, np.uint32).read(np.array(chosen, dtype=np.int64))
-    found = [values[a:b].tolist() for a, b in zip(starts, ends, strict=True)]
-    assert found == [rows[place] for place in chosen]
+    file = RaggedFile(path, np.uint32)
+    for gap in (ragged.GAP_BYTES, 16, 0):  # one block, some, one for each run of rows
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ragged, "GAP_BYTES", gap)
+            values, starts, ends = file.read(np.array(chosen, dtype=np.int64))
+        found = [values[a:b].tolist() for a, b in zip(starts, ends, strict=True)]
+        assert found == [rows[place] for place in chosen]
+        assert gap or len(values) == sum(map(len, found))
 
 
 @pytest.mark.parametrize("partitions", [1, 4, 1024])

@@ -179,21 +179,24 @@ def test_a_large_file_read_in_ranges_gives_each_row_once(tmp_path):
     path = tmp_path / "x.jsonl"
     write_jsonl(path, [*many_rows(50), "broken\n", '{"id": "last", "text": "no line end"}'])
     size = path.stat().st_size
-    whole = [t.to_pylist() for t in read(path, 0, None)]
+    aside = SetAside(), SetAside()
+    whole = [t.to_pylist() for t in read(path, 0, None, aside[0])]
     edges = sorted({0, size, *range(0, size, 97)})
     pieces = [
         row
         for start, end in pairwise(edges)
-        for table in read(path, start, end)
+        for table in read(path, start, end, aside[1])
         for row in table.to_pylist()
     ]
     assert pieces == [row for rows in whole for row in rows]
     assert pieces[-1]["id"] == "last"
     assert len(pieces) == 64
+    assert aside[0].counts == {"not JSON": 1}
+    assert aside[1].as_json() == aside[0].as_json()
 
 
-def read(path, start, end):
-    return read_tables(InputFile(Store(), str(path)), path.name, start, end, SetAside())
+def read(path, start, end, set_aside):
+    return read_tables(InputFile(Store(), str(path)), path.name, start, end, set_aside)
 
 
 @in_this_process
