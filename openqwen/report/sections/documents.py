@@ -17,10 +17,14 @@ STEPS = {
     "licence": "licence",
     "language": "language",
     "url": "same URL",
+    "url": "same URL",
     "exact": "exact duplicates",
     "minhash": "near-duplicates",
     "rules": "quality rules",
+    "block-list": "offensive terms",
+    "scores": "model scores",
     "decontaminate": "benchmark overlap",
+    "personal-data": "personal data",
     "mixture": "mixture",
 }
 
