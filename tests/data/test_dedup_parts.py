@@ -120,6 +120,16 @@ def test_verdicts_stand_row_by_row_as_the_documents_were_added(made, tmp_path):
         assert [bool(r) for r in reasons] == [d.id in expected for d in added]
 
 
+def test_keys_that_share_their_first_half_only_are_not_the_same(monkeypatch):
+    halves = {"http://e.org/1": b"12345678", "http://e.org/2": b"87654321"}
+    monkeypatch.setattr(
+        "openqwen.data.dedup.sketches.url_key", lambda url: b"the same" + halves[url]
+    )
+    pages = [document(f"word{n}", f"s/{n}", url=f"http://e.org/{n % 2 + 1}") for n in range(3)]
+    found = find_among(pages, CONFIG)
+    assert {v.id: (v.reason, v.survivor) for v in found.values()} == {"s/2": ("same url", "s/0")}
+
+
 def test_kinds_that_are_skipped_stay(made, tmp_path):
     documents, _ = made
     parts = write_parts(tmp_path / "parts", documents, 1)
