@@ -24,7 +24,7 @@ from openqwen.data.scores.scorer import (
     scorer_hashes,
     write_scorer,
 )
-from openqwen.data.scores.step import ScoreDocuments, score_documents
+from openqwen.data.scores.step import ScoreDocuments, check_models, score_documents
 from openqwen.data.scores.train import (
     calibrate,
     make_language_model_scorer,
@@ -165,6 +165,15 @@ def test_a_language_may_have_a_rule_of_its_own():
     policy = Policy(ScoresConfig(rules=rules, min_votes=1), [card(languages=())])
     assert policy.judge("zh", {"quality": 0.5}).is_drop
     assert not policy.judge("en", {"quality": 0.5}).is_drop
+
+
+def test_a_mistake_is_told_before_the_other_steps(scorers, tmp_path):
+    check_models(config_of(scorers, *ALL))
+    with pytest.raises(UserError, match="two models that give perplexity for zh"):
+        check_models(config_of(scorers, "p-zh", "p-zh"))
+    write_scorer(tmp_path, card(), {})
+    with pytest.raises(UserError, match="does not exist"):
+        check_models(ScoresConfig(models=(str(tmp_path),), rules=RULES, min_votes=1))
 
 
 def test_a_vote_may_weigh_more_and_enough_must_agree():

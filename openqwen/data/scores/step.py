@@ -18,7 +18,13 @@ from typing import Any
 from openqwen.core.documents import Document
 from openqwen.data.scores.policy import Policy
 from openqwen.data.scores.reading import Reader
-from openqwen.data.scores.scorer import OpenLanguageModel, Scorer, open_scorer, rounded
+from openqwen.data.scores.scorer import (
+    OpenLanguageModel,
+    Scorer,
+    open_scorer,
+    read_card,
+    rounded,
+)
 from openqwen.data.scores_config import ScoresConfig
 from openqwen.data.steps import Outcome, Rejected
 
@@ -117,6 +123,20 @@ class ScoreDocuments:
         detail = f"{told} ({verdict.votes} votes, {self.policy.min_votes} drop)"
         value = document.scores[verdict.names[0]]
         return Rejected(document, " + ".join(verdict.names), value, detail)
+
+
+def check_models(config: ScoresConfig) -> None:
+    """Open the models and resolve the rules, so that a mistake is told before hours of other steps.
+
+    Raises:
+        UserError: what `ScoreDocuments` would raise.
+    """
+    paths = [Path(model).expanduser() for model in config.models]
+    cards = [read_card(path) for path in paths]
+    Policy(config, cards)
+    for path, card in zip(paths, cards, strict=True):
+        if card.kind != "model":
+            open_scorer(path)
 
 
 def score_documents(config: ScoresConfig, documents: Iterable[Document]) -> Iterator[Outcome]:
