@@ -41,17 +41,17 @@ CONFIG = RulesConfig()
 
 JUDGE = (
     "50 dropped pages, drawn at random among all dropped Chinese pages but the installation "
-    "guide's, **read and judged by a language model**, not by a person. “Right” means that the page "
-    "has too little to learn from: a sentence, labels, links, a copy of itself. The reading led to "
-    "`min_top_words`: pages that it spares have left the table, so what is left is no fresh "
+    "guide's, **read and judged by a language model**, not by a person. “Right” means that the "
+    "page has too little to learn from: a sentence, labels, links, a copy of itself. The reading "
+    "led to `min_top_words`: pages that it spares have left the table, so what is left is no fresh "
     "sample. All 50: `benchmarks/rules_verdicts.json`."
 )
 MASKED_NOTE = (
     "The planted texts and look-alikes were written by the author of the finders, so they show "
     "that the forms meant are found, not how many others there are. A language model read 32 of "
     "the hits on real pages: authors' and mailing lists' addresses, servers' IP addresses, and "
-    "invented ones of both kinds, which are masked like real ones. A multicast address and a row of "
-    "character codes found then are no longer taken."
+    "invented ones of both kinds, which are masked like real ones. A multicast address and a row "
+    "of character codes found then are no longer taken."
 )
 
 
