@@ -181,6 +181,16 @@ class CompiledEngine:
         return data
 
 
+def fault_of_pattern(pattern: str) -> str:
+    """Return in a line what keeps tiktoken from splitting by this regex; empty if nothing does."""
+    single = {bytes([value]): value for value in range(256)}
+    try:
+        TiktokenEngine(single, {}, pattern, "").encode("a 1")
+    except ValueError as error:
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
 def character_kinds() -> bytes:
     """Return what each code point is to tiktoken's regex engine: 0 other, else as in _KINDS."""
     import tiktoken

@@ -8,6 +8,7 @@ A rank file has a line a token: its bytes in base64, a space, its id.
 
 import base64
 import binascii
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,6 +86,34 @@ def read_ranks(path: Path) -> dict[bytes, int]:
     """
     data = path.read_bytes()
     _refuse_pointer(path, data)
+    ranks = _plain_ranks(data)
+    if ranks is None:
+        ranks = _ranks_by_line(data, path)
+    if not ranks:
+        raise UserError(f"{path} is empty")
+    ids = sorted(ranks.values())
+    wrong = next((i for i, token_id in enumerate(ids) if token_id != i), None)
+    if wrong is not None:
+        double = [token for token, token_id in ranks.items() if token_id == ids[wrong]]
+        problem = f"is there twice ({double[-1]!r})" if ids[wrong] < wrong else "is missing"
+        raise UserError(f"{path}: rank {min(wrong, ids[wrong])} {problem}; the file is damaged")
+    return ranks
+
+
+def _plain_ranks(data: bytes) -> dict[bytes, int] | None:
+    """Return the ranks of a file without fault, None where it must be looked at line by line."""
+    words = data.split()
+    if len(words) != 2 * data.count(b"\n") or data.count(b" ") != len(words) // 2:
+        return None
+    decode = functools.partial(binascii.a2b_base64, strict_mode=True)
+    try:
+        ranks = dict(zip(map(decode, words[::2]), map(int, words[1::2]), strict=True))
+    except ValueError:
+        return None
+    return ranks if len(ranks) == len(words) // 2 else None
+
+
+def _ranks_by_line(data: bytes, path: Path) -> dict[bytes, int]:
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
@@ -101,13 +130,6 @@ def read_ranks(path: Path) -> dict[bytes, int]:
         if token in ranks:
             raise UserError(f"{path}: line {number} repeats the token of rank {ranks[token]}")
         ranks[token] = token_id
-    if not ranks:
-        raise UserError(f"{path} is empty")
-    ids = sorted(ranks.values())
-    wrong = next((i for i, token_id in enumerate(ids) if token_id != i), None)
-    if wrong is not None:
-        problem = f"is there twice ({token!r})" if ids[wrong] < wrong else "is missing"
-        raise UserError(f"{path}: rank {min(wrong, ids[wrong])} {problem}; the file is damaged")
     return ranks
 
 

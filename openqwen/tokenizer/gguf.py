@@ -14,8 +14,9 @@ import numpy as np
 from openqwen.core.errors import UserError
 from openqwen.core.gguf import GGUFFile, TokenType, open_gguf
 from openqwen.core.log import warn
+from openqwen.tokenizer.check_merges import check_merges
 from openqwen.tokenizer.control import IM_END, IM_START
-from openqwen.tokenizer.huggingface import GPT2_PATTERN, byte_letters, check_merges
+from openqwen.tokenizer.huggingface import GPT2_PATTERN, ranks_from_letters
 from openqwen.tokenizer.text import without_surrogates
 from openqwen.tokenizer.vocabulary import LLAMA3_PATTERN, QWEN_PATTERN, Vocabulary
 
@@ -70,10 +71,11 @@ def vocabulary_from_gguf(path: Path) -> Vocabulary:
         raise UserError(f"{path}: tokenizer.ggml.tokens holds a token twice")
     if broken := next((t for t in controls if without_surrogates(t) != t), None):
         raise UserError(f"{path}: control token {controls[broken]} ({broken!r}) is not UTF-8")
-    check_merges(normal, merges, controls, whole=PATTERNS[pre] == WHOLE_TOKENS, path=path)
+    ranks = ranks_from_letters(normal, path)
+    check_merges(normal, ranks, merges, whole=PATTERNS[pre] == WHOLE_TOKENS, path=path)
     _say_other_template(file)
     nfc = file.scalar(NFC_KEY, pre == "qwen2")
-    return Vocabulary(_ranks(normal, path), controls, PATTERNS[pre], nfc=bool(nfc))
+    return Vocabulary(ranks, controls, PATTERNS[pre], nfc=bool(nfc))
 
 
 def _pattern_name(file: GGUFFile) -> str:
@@ -95,23 +97,6 @@ def _strings(file: GGUFFile, key: str) -> list[str]:
     if not isinstance(value, list):
         raise UserError(f"{file.path}: tokenizer.ggml.{key} is missing or no list of texts")
     return value
-
-
-def _ranks(normal: dict[str, int], path: Path) -> dict[bytes, int]:
-    """Return token bytes -> id; each letter of a token stands for a byte."""
-    table = {ord(letter): value for value, letter in enumerate(byte_letters())}
-    unknown = dict.fromkeys(range(256)) | table  # letters below 256 that stand for no byte: gone
-    ranks: dict[bytes, int] = {}
-    for name, token_id in normal.items():
-        spelled = name.translate(unknown)
-        try:
-            token = spelled.encode("latin-1")
-        except UnicodeEncodeError:
-            token = b""
-        if len(token) != len(name) or not token:
-            raise UserError(f"{path}: token {token_id} ({name[:40]!r}) is not byte-level")
-        ranks[token] = token_id
-    return ranks
 
 
 def _say_other_template(file: GGUFFile) -> None:

