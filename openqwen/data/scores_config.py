@@ -7,7 +7,7 @@ was kept by a classifier's probability (Brown et al. 2020, appendix A).
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from openqwen.core.config import Config, Share, setting
 
@@ -25,7 +25,7 @@ class ScoreRule(Config):
     below_quantile: Share | None = setting(
         None, "objects below the value below which this share of the model's reference texts lies"
     )
-    votes: int = setting(1, "votes that an objection counts", ge=1)
+    votes: int = setting(1, "votes that an objection counts; 0 only records the score", ge=0)
 
     @model_validator(mode="after")
     def _limits_must_be_clear(self) -> Self:
@@ -56,7 +56,7 @@ class ScoresConfig(Config):
     )
     rules: dict[str, ScoreRule] = setting(
         DEFAULT_RULES,
-        "score, or score/language, -> when it objects; a score without a rule is only recorded",
+        "score, or score/language, -> when it objects; those not named keep their defaults",
     )
     min_votes: int = setting(
         2, "votes from which a document is dropped; a model has one voice", ge=1
@@ -64,6 +64,11 @@ class ScoresConfig(Config):
     min_units: int = setting(
         20, "words (characters for zh, ja, th) below which a text is not judged", ge=1
     )
+
+    @field_validator("rules")
+    @classmethod
+    def _others_keep_their_defaults(cls, rules: dict[str, ScoreRule]) -> dict[str, ScoreRule]:
+        return DEFAULT_RULES | rules
 
 
 class ScorerTraining(Config):

@@ -31,13 +31,14 @@ from openqwen.data.scores.train import (
     train_perplexity,
     train_quality,
 )
-from openqwen.data.scores_config import ScorerTraining, ScoreRule, ScoresConfig
+from openqwen.data.scores_config import DEFAULT_RULES, ScorerTraining, ScoreRule, ScoresConfig
 from openqwen.data.steps import Rejected
 
 CONFIG = ScorerTraining(num_bits=12, min_count=1)
 RULES = {
     "perplexity": ScoreRule(above_quantile=1.0),
     "quality": ScoreRule(below=0.5),
+    "context_gain": ScoreRule(below=-99.0),
 }
 
 
@@ -193,7 +194,11 @@ def test_a_vote_may_weigh_more_and_enough_must_agree():
             [card(), card()],
             "two models that give quality for en",
         ),
-        ({"perplexity": ScoreRule(above=1)}, [card()], "min_votes is 1, but the models can give 0"),
+        (
+            {"quality": ScoreRule(below=0.5, votes=0)},
+            [card()],
+            "min_votes is 1, but the models can give 0",
+        ),
     ],
 )
 def test_a_policy_that_cannot_work_is_told_at_once(rules, cards, told):
@@ -206,6 +211,17 @@ def test_a_prefix_lets_two_models_of_one_kind_vote(scorers):
     policy = Policy(ScoresConfig(rules=rules), [card(), card(prefix="b_")])
     assert policy.judge("en", {"quality": 0.1, "b_quality": 0.1}).is_drop
     assert not policy.judge("en", {"quality": 0.1, "b_quality": 0.9}).is_drop
+
+
+def test_a_rule_that_is_set_leaves_the_others_as_they_are():
+    config = ScoresConfig(rules={"quality": ScoreRule(below=0.3)})
+    assert config.rules == DEFAULT_RULES | {"quality": ScoreRule(below=0.3)}
+
+
+def test_a_score_without_votes_is_only_recorded():
+    rules = {"quality": ScoreRule(below=0.5, votes=0), "offensive": ScoreRule(above=0.5)}
+    policy = Policy(ScoresConfig(rules=rules, min_votes=1), [card(), card("offensive")])
+    assert policy.judge("en", {"quality": 0.1, "offensive": 0.6}).names == ("offensive",)
 
 
 @pytest.mark.parametrize("facts", [{}, {"above": 1.0, "above_quantile": 0.5}])

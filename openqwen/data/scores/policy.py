@@ -136,5 +136,6 @@ class Policy:
             key = f"{name}/{language}"
             key = key if key in self._config.rules else name
             rule = self._config.rules.get(key)
-            self._limits[place] = Limits.of(rule, card, name, key) if rule else None
+            counts = rule is not None and rule.votes > 0
+            self._limits[place] = Limits.of(rule, card, name, key) if rule and counts else None
         return self._limits[place]
