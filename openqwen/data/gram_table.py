@@ -45,29 +45,26 @@ class GramTable:
 
         Args:
             segments: S runs of numbers, each of at least `n`.
-            owners_S: what each segment belongs to.
+            owners_S: what each segment belongs to, ascending.
             n: length of an n-gram.
             max_owners: an n-gram of more owners is left out; 0 sets no limit.
         """
         lengths_S = np.array([len(segment) for segment in segments], dtype=np.int64)
-        grams_U = ngram_hashes(np.concatenate(segments), n)
-        ends_S = np.cumsum(lengths_S)
-        segments_U = np.repeat(np.arange(len(segments), dtype=np.int32), lengths_S)
-        places_U = np.arange(ends_S[-1]) - np.repeat(ends_S - lengths_S, lengths_S)
-        inside_U = places_U <= np.repeat(lengths_S, lengths_S) - n
-        inside_U = inside_U[: len(grams_U)]
-        hashes_G = grams_U[inside_U]
-        segments_G = segments_U[: len(grams_U)][inside_U]
-        places_G = places_U[: len(grams_U)][inside_U].astype(np.int32)
-        owners_G = owners_S[segments_G]
-        order_G = np.lexsort((owners_G, hashes_G))  # stable: the first place of an owner is first
-        hashes_G, owners_G = hashes_G[order_G], owners_G[order_G]
+        counts_S = lengths_S - n + 1
+        segments_G = np.repeat(np.arange(len(segments), dtype=np.int32), counts_S)
+        before_S = (np.cumsum(counts_S) - counts_S).astype(np.int32)
+        places_G = np.arange(len(segments_G), dtype=np.int32) - before_S[segments_G]
+        starts_S = (np.cumsum(lengths_S) - lengths_S).astype(np.int32)
+        hashes_G = ngram_hashes(np.concatenate(segments), n)[starts_S[segments_G] + places_G]
+        order_G = np.argsort(hashes_G, kind="stable")  # so an owner's first place comes first
+        hashes_G, owners_G = hashes_G[order_G], owners_S[segments_G[order_G]]
         is_new_G = np.ones(len(hashes_G), dtype=bool)
         is_new_G[1:] = (hashes_G[1:] != hashes_G[:-1]) | (owners_G[1:] != owners_G[:-1])
         order_G, hashes_G = order_G[is_new_G], hashes_G[is_new_G]
         if max_owners:
-            _, group_G, counts = np.unique(hashes_G, return_inverse=True, return_counts=True)
-            few_G = counts[group_G] <= max_owners
+            firsts = np.flatnonzero(np.append(True, hashes_G[1:] != hashes_G[:-1]))
+            sizes = np.diff(np.append(firsts, len(hashes_G)))
+            few_G = np.repeat(sizes <= max_owners, sizes)
             order_G, hashes_G = order_G[few_G], hashes_G[few_G]
         return cls(hashes_G, segments_G[order_G], places_G[order_G], _filter(hashes_G))
 
