@@ -23,6 +23,7 @@ from openqwen.data.shingles import Hashes, UnitHasher
 SOURCE = CompiledSource("rules", Path(__file__).parent / "kernels", ("prose.cpp",))
 WORD, GAPLESS, NUMERIC = 1, 2, 4  # kinds, as prose.cpp has them
 MOST_WANTED = 64  # words that one call can look for
+KINDS_CHUNK = 1 << 14  # code points looked at together: bounds the memory of a start
 
 
 class Units:
@@ -223,13 +224,14 @@ def _library() -> ctypes.CDLL | None:
 def _kinds() -> NDArray[np.uint8]:
     """Return (code points,) the kind of each character; a tenth of a second once a process."""
     kinds = np.zeros(sys.maxunicode + 1, dtype=np.uint8)
-    characters = "".join(map(chr, range(sys.maxunicode + 1)))
-    lower = [c for c in characters if c.lower() == c]  # texts are measured in lower case
-    # each character twice: a letter gives one unit of two, one that stands alone two of one
-    for unit in find_units(" ".join([c + c for c in lower])):
-        kinds[ord(unit[0])] = WORD if len(unit) == 2 else GAPLESS
-    numeric = [ord(c) for c in characters if c.isnumeric()]
-    kinds[numeric] |= NUMERIC
+    for start in range(0, len(kinds), KINDS_CHUNK):
+        characters = "".join(map(chr, range(start, start + KINDS_CHUNK)))
+        lower = [c for c in characters if c.lower() == c]  # texts are measured in lower case
+        # each character twice: a letter gives one unit of two, one that stands alone two of one
+        for unit in find_units(" ".join([c + c for c in lower])):
+            kinds[ord(unit[0])] = WORD if len(unit) == 2 else GAPLESS
+        numeric = [ord(c) for c in characters if c.isnumeric()]
+        kinds[numeric] |= NUMERIC
     return kinds
 
 
