@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from documents_for_tests import GOOD_CHINESE, GOOD_CODE, page
@@ -7,6 +8,7 @@ from openqwen.core.documents import Document
 from openqwen.data.config import ExtractConfig
 from openqwen.data.extract import extract
 from openqwen.data.html import main_text
+from openqwen.data.normalise import clean_text
 
 CONFIG = ExtractConfig(num_workers=1)
 
@@ -237,3 +239,14 @@ def test_definitions_quotes_and_inline_code_stay():
     html = f"<body>{PROSE}<dl><dt>ebb</dt><dd>falling <code>x  y</code></dd></dl>"
     html += "<blockquote><p>So it is.</p></blockquote></body>"
     assert main_text(html).endswith("ebb\nfalling x y\n\nSo it is.")
+
+
+def test_a_link_named_like_a_permalink_stays_where_it_leads_elsewhere():
+    html = f"<body>{PROSE}<h2>Sea<a href='#sea'>¶</a></h2><p>Press <a href='/e'>edit</a> now.</p>"
+    assert main_text(html).endswith("Sea\n\nPress edit now.")
+
+
+def test_cleaning_takes_no_longer_for_endless_spaces():
+    begin = time.process_time()
+    assert clean_text("a \t\nb" + " \t" * 200_000 + "c \t") == "a\nb" + " \t" * 200_000 + "c"
+    assert time.process_time() - begin < 1.0

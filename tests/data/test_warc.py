@@ -62,6 +62,14 @@ def test_what_stands_between_records_is_counted_and_passed_over(tmp_path):
     assert read(tmp_path, data) == (["<p>good 1</p>", "<p>good 2</p>"], DAMAGE)
 
 
+def test_a_length_that_swallows_the_next_record_is_seen_where_no_record_follows(tmp_path):
+    swallowed = good(2)
+    bad = record(b"<p>bad</p>", length=len(PLAIN) + 10 + len(swallowed))
+    pages, counts = read(tmp_path, bad + swallowed + b"junk\r\n" + good(3))
+    assert pages == ["<p>good 2</p>", "<p>good 3</p>"]
+    assert counts["truncated or corrupt WARC"] >= 1
+
+
 def test_a_page_may_quote_a_warc_file(tmp_path):
     quoting = record(b"<pre>\n" + good(7) + b"</pre>")
     pages, counts = read(tmp_path, good(1) + quoting + good(2))
