@@ -42,7 +42,10 @@ def run(work: Path, name: str, *steps: object) -> float:
 def pipeline(job: dict, work: Path) -> dict:
     folder, name = str(Path(job["file"]).parent), Path(job["file"]).name
     if job["kind"] == "warc":
-        first = [WarcReader(folder, glob_pattern=name), Trafilatura(favour_precision=True, timeout=10)]
+        first = [
+            WarcReader(folder, glob_pattern=name),
+            Trafilatura(favour_precision=True, timeout=10),
+        ]
     else:
         first = [JsonlReader(folder, glob_pattern=name)]
     config = MinhashConfig(num_buckets=job["bands"], hashes_per_bucket=job["rows"])

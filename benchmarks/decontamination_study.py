@@ -28,13 +28,13 @@ from openqwen.core.fetch import fetch_pinned
 from openqwen.core.intervals import share_interval
 from openqwen.core.log import format_bytes
 from openqwen.core.ngrams import ngrams, unit_spans, units
-from openqwen.data.benchmark_files import read_benchmark_files
-from openqwen.data.benchmark_index import BenchmarkIndex, BenchmarkItem, is_word
-from openqwen.data.decontaminate import Decontaminate
-from openqwen.data.decontaminate_config import DecontaminateConfig
-from openqwen.data.document_rows import read_document_rows
+from openqwen.data.contamination.benchmark_files import read_benchmark_files
+from openqwen.data.contamination.benchmark_index import BenchmarkIndex, BenchmarkItem, is_word
+from openqwen.data.contamination.config import DecontaminateConfig
+from openqwen.data.contamination.decontaminate import Decontaminate
+from openqwen.data.inputs.document_rows import read_document_rows
+from openqwen.data.inputs.origin import SetAside
 from openqwen.data.kernels.ops import which_kernels
-from openqwen.data.origin import SetAside
 
 PAGE = ROOT / "docs" / "decontamination.md"
 VERDICTS = ROOT / "benchmarks" / "decontamination_verdicts.json"

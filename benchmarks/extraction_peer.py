@@ -37,9 +37,9 @@ def load(name):
             lambda html: extract_plain_text(Document(html).summary()),
             version("readability-lxml"),
         )
-    from openqwen.data.html import main_text
+    from openqwen.data.extraction.html import main_text
 
-    gc.disable()  # as in the pipeline's HTML workers (openqwen/data/isolated_child.py)
+    gc.disable()  # as in the pipeline's HTML workers (openqwen/data/extraction/isolated_child.py)
     return main_text, ""
 
 

@@ -25,9 +25,9 @@ from results import ROOT, provenance, write_section
 
 from openqwen.core.documents import Document
 from openqwen.data.config import ExtractConfig
-from openqwen.data.extract import extract
-from openqwen.data.origin import Origin, SetAside
-from openqwen.data.splits import list_splits, read_split
+from openqwen.data.extraction.extract import extract
+from openqwen.data.inputs.origin import Origin, SetAside
+from openqwen.data.inputs.splits import list_splits, read_split
 
 PAGE = ROOT / "docs" / "extraction.md"
 SIZES = {"small": SMALL, "full": FULL}

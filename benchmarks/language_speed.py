@@ -22,8 +22,8 @@ from language_texts import SCRIPTS, Sample, read_samples
 from results import ROOT, provenance, write_section
 
 from openqwen.core.intervals import share_interval
-from openqwen.data.language import LanguageIdentifier
-from openqwen.data.language_config import LanguageConfig
+from openqwen.data.language.config import LanguageConfig
+from openqwen.data.language.identify import LanguageIdentifier
 
 PAGE = ROOT / "docs" / "language.md"
 KINDS = {"clean": ("clean",), "short": ("short",), "mixed": ("code", "two", "menu")}

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from openqwen.core.workers import Workers
-from openqwen.data.conversations import Conversation
-from openqwen.data.loader import TokenWindows
-from openqwen.data.packing import encode_conversations
+from openqwen.data.training.conversations import Conversation
+from openqwen.data.training.loader import TokenWindows
+from openqwen.data.training.packing import encode_conversations
 from openqwen.model.config import ModelConfig, qwen_config
 from openqwen.model.decoder import Decoder, new_decoder
 from openqwen.model.likelihood import sequence_losses

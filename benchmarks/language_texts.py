@@ -29,7 +29,7 @@ from xml.etree import ElementTree
 
 from openqwen.core.archives import archive_files
 from openqwen.core.fetch import fetch_debian
-from openqwen.data.html import main_text
+from openqwen.data.extraction.html import main_text
 
 # language -> its script; Bosnian, Nynorsk and Latin Serbian are left out: see docs/language.md
 LATIN, CYRILLIC, ARABIC = r"A-Za-z\u00aa-\u024f\u1e00-\u1eff", r"\u0400-\u052f", r"\u0620-\u06ff"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from openqwen.data.repetition import repeated_parts
+from openqwen.data.rules.repetition import repeated_parts
 from openqwen.data.shingles import UnitHasher, ngram_hashes
 
 GOPHER_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}

@@ -19,13 +19,13 @@ from openqwen.core.documents import Document
 from openqwen.core.fetch import fetch_debian
 from openqwen.core.files import list_files
 from openqwen.core.ngrams import units
-from openqwen.data.catalogue import SOURCES
 from openqwen.data.config import ExtractConfig, LanguageConfig
-from openqwen.data.extract import extract
-from openqwen.data.language import identify_languages
-from openqwen.data.origin import Origin, SetAside
-from openqwen.data.prose import Prose
-from openqwen.data.readers import read_files
+from openqwen.data.extraction.extract import extract
+from openqwen.data.inputs.catalogue import SOURCES
+from openqwen.data.inputs.origin import Origin, SetAside
+from openqwen.data.inputs.readers import read_files
+from openqwen.data.language.identify import identify_languages
+from openqwen.data.rules.prose import Prose
 
 HELP = {
     "zh": "libreoffice-help-zh-cn",

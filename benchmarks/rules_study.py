@@ -25,12 +25,12 @@ from openqwen.core.documents import Document
 from openqwen.core.files import read_json
 from openqwen.core.intervals import share_interval
 from openqwen.core.runtime import development_data
-from openqwen.data import page_rules, unit_measures
-from openqwen.data.block_list import BlockList, is_too_much, load_block_lists
-from openqwen.data.block_list_config import BlockListConfig
-from openqwen.data.personal_data import FINDERS, find_personal_data
-from openqwen.data.rules import apply_rules, find_faults
-from openqwen.data.rules_config import RulesConfig
+from openqwen.data.personal.mask import FINDERS, find_personal_data
+from openqwen.data.rules import page_rules, unit_measures
+from openqwen.data.rules.apply import apply_rules, find_faults
+from openqwen.data.rules.block_list import BlockList, is_too_much, load_block_lists
+from openqwen.data.rules.block_list_config import BlockListConfig
+from openqwen.data.rules.config import RulesConfig
 from openqwen.data.steps import Rejected
 
 PAGE = ROOT / "docs" / "rules.md"

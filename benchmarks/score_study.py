@@ -26,7 +26,8 @@ from score_texts import Corpus, Sample
 
 from openqwen.core.documents import Document
 from openqwen.core.ngrams import units
-from openqwen.data.origin import SetAside
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.scores.config import ScorerTraining, ScoresConfig
 from openqwen.data.scores.features import FeatureSpace
 from openqwen.data.scores.logistic import SparseRows, fit_logistic
 from openqwen.data.scores.measures import area_interval, area_under_curve
@@ -34,7 +35,6 @@ from openqwen.data.scores.reading import Reader
 from openqwen.data.scores.scorer import open_scorer
 from openqwen.data.scores.step import ScoreDocuments
 from openqwen.data.scores.train import calibrate, train_perplexity, train_quality
-from openqwen.data.scores_config import ScorerTraining, ScoresConfig
 from openqwen.data.steps import Rejected
 
 LANGUAGES = ("en", "zh")

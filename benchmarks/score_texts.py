@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openqwen.core.ngrams import units
-from openqwen.data.html import main_text
-from openqwen.data.language import without_code
-from openqwen.data.normalise import clean_text
+from openqwen.data.extraction.html import main_text
+from openqwen.data.extraction.normalise import clean_text
+from openqwen.data.language.identify import without_code
 
 PARTS = ("train", "test")
 # collections of $OPENQWEN_DATA/text and folders of Debian packages, by part

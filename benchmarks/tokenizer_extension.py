@@ -21,9 +21,9 @@ from results import ROOT, provenance, write_section
 
 from openqwen.core.documents import Document
 from openqwen.core.runtime import development_data
-from openqwen.data.language_texts import LANGUAGES, is_held_out, text_sources
-from openqwen.data.text_files import read_texts
-from openqwen.data.texts_by_language import sample_by_language
+from openqwen.data.texts.language_texts import LANGUAGES, is_held_out, text_sources
+from openqwen.data.texts.text_files import read_texts
+from openqwen.data.texts.texts_by_language import sample_by_language
 from openqwen.tokenizer.compare import compare_tokenizers
 from openqwen.tokenizer.extend import EXTENSION_FILE, extend_tokenizer
 from openqwen.tokenizer.extend_base import open_base

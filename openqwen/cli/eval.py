@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from openqwen.core.errors import UserError
     from openqwen.core.files import write_json
     from openqwen.core.log import say
-    from openqwen.data.origin import SetAside
-    from openqwen.data.preferences import read_pairs
+    from openqwen.data.inputs.origin import SetAside
+    from openqwen.data.training.preferences import read_pairs
     from openqwen.eval.reward_suite import evaluate_pairs
 
     set_aside = SetAside()

@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
 def _collect(args: argparse.Namespace) -> int:
     from openqwen.core.errors import UserError
     from openqwen.core.log import say
-    from openqwen.data.conversations import first_question, read_conversations
-    from openqwen.data.origin import SetAside
-    from openqwen.data.prompt_sampler import sample_prompts
+    from openqwen.data.inputs.origin import SetAside
+    from openqwen.data.training.conversations import first_question, read_conversations
+    from openqwen.data.training.prompt_sampler import sample_prompts
     from openqwen.eval import collect
 
     if args.judge != "page" and not args.judge.startswith("model:"):

@@ -61,8 +61,8 @@ def _show_masks(base: Path, files: list[str]) -> None:
     """Print conversations as they are rendered; what is learnt is inverse, or in ⟦…⟧ in a pipe."""
     import sys
 
-    from openqwen.data.conversations import marked, read_conversations
-    from openqwen.data.origin import SetAside
+    from openqwen.data.inputs.origin import SetAside
+    from openqwen.data.training.conversations import marked, read_conversations
     from openqwen.tokenizer.chatml import render
     from openqwen.tokenizer.template import DEFAULT_SYSTEM
     from openqwen.tokenizer.tokenizer import Tokenizer

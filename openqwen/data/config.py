@@ -1,6 +1,6 @@
 """Settings of the documents stage, one class a step; light, so that recipes import it freely.
 
-Those of the rule filters are in `data.rules_config`. The report names the steps of §2.1 and gives
+Those of the rule filters are in `data.rules.config`. The report names the steps of §2.1 and gives
 no value, so numbers without a source are ours.
 """
 
@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from openqwen.core.config import Config, Share, setting
-from openqwen.data.audit_config import AuditConfig
-from openqwen.data.block_list_config import BlockListConfig
-from openqwen.data.decontaminate_config import DecontaminateConfig
-from openqwen.data.engine_config import EngineConfig
-from openqwen.data.language_config import LanguageConfig
-from openqwen.data.personal_data_config import PersonalDataConfig
-from openqwen.data.rules_config import RulesConfig
-from openqwen.data.scores_config import ScoresConfig
+from openqwen.data.audit.config import AuditConfig
+from openqwen.data.contamination.config import DecontaminateConfig
+from openqwen.data.engines.config import EngineConfig
+from openqwen.data.language.config import LanguageConfig
+from openqwen.data.personal.config import PersonalDataConfig
+from openqwen.data.rules.block_list_config import BlockListConfig
+from openqwen.data.rules.config import RulesConfig
+from openqwen.data.scores.config import ScoresConfig
 
 
 class ExtractConfig(Config):

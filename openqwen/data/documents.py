@@ -21,16 +21,16 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import empty_directory, read_json, sha256_text, write_json
 from openqwen.core.log import format_bytes, say
 from openqwen.core.manifest import SCRATCH_NAME, TIMINGS_NAME
-from openqwen.data.audit import write_audit
+from openqwen.data.audit.funnel import Funnel, NothingLeftError
+from openqwen.data.audit.pages import write_audit
 from openqwen.data.config import DocumentsConfig
 from openqwen.data.dedup.find import find_duplicates
 from openqwen.data.dedup.index import extend_index
-from openqwen.data.engine import Done, Engine, Task, open_engine, phase_facts, run_phase
-from openqwen.data.funnel import Funnel, NothingLeftError
+from openqwen.data.engines.engine import Done, Engine, Task, open_engine, phase_facts, run_phase
+from openqwen.data.inputs.origin import MAX_EXAMPLES
+from openqwen.data.inputs.splits import list_splits
 from openqwen.data.mixture import plan_mixture
-from openqwen.data.origin import MAX_EXAMPLES
 from openqwen.data.part_tasks import DOCUMENTS, DROPS, FUNNEL, INDEX, SKETCH, WEIGHED
-from openqwen.data.splits import list_splits
 from openqwen.data.weighed import Weighed
 
 WHOLE = 1 << 62  # bytes of a split where a path must not be cut

@@ -24,23 +24,23 @@ from openqwen.core.documents import (
     write_documents,
 )
 from openqwen.core.files import write_json
-from openqwen.data.benchmark_files import read_benchmarks
-from openqwen.data.benchmark_index import BenchmarkIndex
-from openqwen.data.block_list import block_terms
+from openqwen.data.audit.funnel import Funnel
 from openqwen.data.config import DocumentsConfig
-from openqwen.data.decontaminate import Decontaminate
-from openqwen.data.decontaminate_config import DecontaminateConfig
+from openqwen.data.contamination.benchmark_files import read_benchmarks
+from openqwen.data.contamination.benchmark_index import BenchmarkIndex
+from openqwen.data.contamination.config import DecontaminateConfig
+from openqwen.data.contamination.decontaminate import Decontaminate
 from openqwen.data.dedup.sketches import SketchWriter
 from openqwen.data.dedup.verdicts import Reason, Verdict, read_verdicts
-from openqwen.data.extract import extract
-from openqwen.data.funnel import Funnel
-from openqwen.data.language import identify_languages
+from openqwen.data.extraction.extract import extract
+from openqwen.data.inputs.origin import Origin, SetAside
+from openqwen.data.inputs.splits import Split, read_split
+from openqwen.data.language.identify import identify_languages
 from openqwen.data.mixture import Plan, apply_plan, drop_non_commercial
-from openqwen.data.origin import Origin, SetAside
-from openqwen.data.personal_data import mask_personal_data
-from openqwen.data.rules import apply_rules
+from openqwen.data.personal.mask import mask_personal_data
+from openqwen.data.rules.apply import apply_rules
+from openqwen.data.rules.block_list import block_terms
 from openqwen.data.scores.step import ScoreDocuments
-from openqwen.data.splits import Split, read_split
 from openqwen.data.steps import Outcome, Rejected, Step
 from openqwen.data.weighed import Weighed
 

@@ -5,7 +5,7 @@
             yield Rejected(document, "shouting") if document.text.isupper() else document
 
 A step answers each document exactly once, in any order; who counts, shows progress and keeps
-samples of the rejected is `data.funnel`.
+samples of the rejected is `data.audit.funnel`.
 """
 
 from collections.abc import Callable, Iterable, Iterator

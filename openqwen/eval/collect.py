@@ -25,7 +25,7 @@ from openqwen.core.documents import Message
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, write_text
 from openqwen.core.workers import Workers
-from openqwen.data.preferences import reply_ids
+from openqwen.data.training.preferences import reply_ids
 from openqwen.eval.reward_suite import score_ids
 from openqwen.infer.config import Sampling
 from openqwen.infer.load import load

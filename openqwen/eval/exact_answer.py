@@ -6,7 +6,7 @@ found = exact_answers(lm, problems, max_new_tokens=64)
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openqwen.data.math_problems import Problem, read_answer
+from openqwen.data.training.math_problems import Problem, read_answer
 from openqwen.infer.load import LanguageModel
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.core.workers import Workers
-from openqwen.data.packing import chunks_by_length
-from openqwen.data.preferences import Pair, measure_scores, pair_ids
+from openqwen.data.training.packing import chunks_by_length
+from openqwen.data.training.preferences import Pair, measure_scores, pair_ids
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer
 from openqwen.tokenizer.tokenizer import Tokenizer

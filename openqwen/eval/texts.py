@@ -12,10 +12,10 @@ from torch import Tensor
 
 from openqwen.core.errors import UserError
 from openqwen.core.log import warn
-from openqwen.data.origin import GZIP_ERRORS, SetAside
-from openqwen.data.readers import READERS, read_path
-from openqwen.data.rows import PYTHON, TEXT
-from openqwen.data.sources_config import SourcesConfig
+from openqwen.data.inputs.config import SourcesConfig
+from openqwen.data.inputs.origin import GZIP_ERRORS, SetAside
+from openqwen.data.inputs.readers import READERS, read_path
+from openqwen.data.inputs.rows import PYTHON, TEXT
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 MAX_ROW_BYTES = 64_000_000

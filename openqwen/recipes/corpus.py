@@ -1,7 +1,7 @@
 """`corpus`: the settings of `openqwen data build` on one's own pages: every language, as it is."""
 
 from openqwen.data.config import DocumentsConfig
-from openqwen.data.sources_config import SourcesConfig
+from openqwen.data.inputs.config import SourcesConfig
 from openqwen.recipes.recipe import Recipe
 
 

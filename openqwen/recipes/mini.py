@@ -1,6 +1,6 @@
 """`mini`: the same lineage for an evening on a laptop."""
 
-from openqwen.data.shards_config import ShardsConfig
+from openqwen.data.training.config import ShardsConfig
 from openqwen.recipes.recipe import Recipe
 from openqwen.recipes.tiny import tiny
 from openqwen.tokenizer.config import TokenizerConfig

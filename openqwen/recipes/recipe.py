@@ -4,8 +4,8 @@ from pydantic import model_validator
 
 from openqwen.core.config import Config, setting
 from openqwen.data.config import DocumentsConfig
-from openqwen.data.shards_config import ShardsConfig
-from openqwen.data.sources_config import SourcesConfig
+from openqwen.data.inputs.config import SourcesConfig
+from openqwen.data.training.config import ShardsConfig
 from openqwen.eval.config import LongContextConfig
 from openqwen.report.config import ReportConfig
 from openqwen.tokenizer.config import TokenizerConfig

@@ -1,8 +1,8 @@
 """`tiny`: the whole lineage in minutes on two cores, every stage real and small."""
 
 from openqwen.data.config import DocumentsConfig, MixtureConfig
-from openqwen.data.language_config import LanguageConfig
-from openqwen.data.shards_config import ShardsConfig
+from openqwen.data.language.config import LanguageConfig
+from openqwen.data.training.config import ShardsConfig
 from openqwen.eval.config import LongContextConfig
 from openqwen.recipes.recipe import Recipe
 from openqwen.tokenizer.config import TokenizerConfig

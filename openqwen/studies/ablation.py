@@ -29,7 +29,7 @@ from openqwen.core.documents import (
 from openqwen.core.errors import UserError
 from openqwen.core.files import empty_directory, read_json, sha256_text, write_json
 from openqwen.core.log import say
-from openqwen.data.shards import build_shards
+from openqwen.data.training.shards import build_shards
 from openqwen.infer.load import load
 from openqwen.model.likelihood import IGNORED, sequence_losses
 from openqwen.recipes.recipe import Recipe

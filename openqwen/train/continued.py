@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.core.workers import Workers
-from openqwen.data.loader import TokenWindows
-from openqwen.data.shards import TokenShard, read_shard
+from openqwen.data.training.loader import TokenWindows
+from openqwen.data.training.shards import TokenShard, read_shard
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.config import CodeConfig

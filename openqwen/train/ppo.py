@@ -19,8 +19,8 @@ from openqwen.core.intervals import mean_interval
 from openqwen.core.log import warn
 from openqwen.core.seeds import generator_for, seed_of
 from openqwen.core.workers import Workers
-from openqwen.data.loader import TokenWindows
-from openqwen.data.packing import chunks_by_length
+from openqwen.data.training.loader import TokenWindows
+from openqwen.data.training.packing import chunks_by_length
 from openqwen.train.losses import linear_token_loss
 from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.ppo_batch import (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.workers import Workers
-from openqwen.data.packing import chunks_by_length
+from openqwen.data.training.packing import chunks_by_length
 from openqwen.model.decoder import Decoder
 from openqwen.model.likelihood import token_log_probs, token_losses
 from openqwen.model.scorer import Scorer

@@ -20,7 +20,7 @@ from openqwen.core.log import say
 from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.core.seeds import generator_for
 from openqwen.core.workers import Workers
-from openqwen.data.preferences import Pair, measure_scores, pair_ids
+from openqwen.data.training.preferences import Pair, measure_scores, pair_ids
 from openqwen.model.config import count_parameters
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer, scorer_from

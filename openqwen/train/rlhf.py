@@ -14,8 +14,8 @@ from openqwen.core.errors import UserError
 from openqwen.core.log import say
 from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.core.workers import Workers
-from openqwen.data.loader import TokenWindows
-from openqwen.data.shards import read_context_length, read_shard
+from openqwen.data.training.loader import TokenWindows
+from openqwen.data.training.shards import read_context_length, read_shard
 from openqwen.model.config import count_parameters
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.tokenizer.chatml import render

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.workers import Workers
-from openqwen.data.packing import chunks_by_length
+from openqwen.data.training.packing import chunks_by_length
 from openqwen.infer.batch import decode
 from openqwen.infer.sampling import allowed_rows, draw_rows
 from openqwen.model.decoder import Decoder

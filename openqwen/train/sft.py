@@ -20,7 +20,7 @@ from openqwen.core.log import say
 from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.core.seeds import generator_for
 from openqwen.core.workers import Workers
-from openqwen.data.packing import Encoded, PackedBatch, PackedBatches
+from openqwen.data.training.packing import Encoded, PackedBatch, PackedBatches
 from openqwen.model.adapters import add_lora
 from openqwen.model.config import count_parameters
 from openqwen.model.decoder import Decoder

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openqwen.data.packing import best_fit
+from openqwen.data.training.packing import best_fit
 from openqwen.model.backbone import PADDING, Backbone
 
 WIDTH_STEP = 32  # tokens between the row lengths that are tried

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.workers import Workers
-from openqwen.data.shards import TokenShard
+from openqwen.data.training.shards import TokenShard
 from openqwen.model.decoder import Decoder
 from openqwen.model.likelihood import sequence_losses
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from openqwen.core.documents import Drop, DropWriter, write_documents
 from openqwen.core.files import write_json
-from openqwen.data.audit import write_audit
-from openqwen.data.audit_bands import GAP, band_heading, band_of, band_place
-from openqwen.data.audit_config import AuditConfig
-from openqwen.data.funnel import Funnel
+from openqwen.data.audit.bands import GAP, band_heading, band_of, band_place
+from openqwen.data.audit.config import AuditConfig
+from openqwen.data.audit.funnel import Funnel
+from openqwen.data.audit.pages import write_audit
 from openqwen.data.steps import Rejected
 
 EVIL = '"><script>alert(3)</script>'

@@ -4,9 +4,9 @@ import shutil
 import pytest
 from documents_for_tests import document
 
-from openqwen.data.audit import MARKS_KIND, write_audit
+from openqwen.data.audit.funnel import Funnel
+from openqwen.data.audit.pages import MARKS_KIND, write_audit
 from openqwen.data.config import AuditConfig
-from openqwen.data.funnel import Funnel
 from openqwen.data.steps import Rejected
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ import pytest
 from documents_for_tests import GOOD_ENGLISH
 
 from openqwen.core.errors import UserError
-from openqwen.data.benchmark_files import read_benchmark_files
-from openqwen.data.benchmark_forms import texts_of_row
-from openqwen.data.benchmark_index import BenchmarkIndex
-from openqwen.data.decontaminate_config import DecontaminateConfig
+from openqwen.data.contamination.benchmark_files import read_benchmark_files
+from openqwen.data.contamination.benchmark_forms import texts_of_row
+from openqwen.data.contamination.benchmark_index import BenchmarkIndex
+from openqwen.data.contamination.config import DecontaminateConfig
 
 QUESTION = "Which of the following rivers carries the largest volume of water to the sea each year"
 SECOND = (

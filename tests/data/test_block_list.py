@@ -4,8 +4,8 @@ from documents_for_tests import GOOD_CHINESE, GOOD_ENGLISH, code, conversation, 
 from openqwen.core.config import parse_config
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
-from openqwen.data.block_list import BlockList, block_terms, load_block_lists, read_terms
-from openqwen.data.block_list_config import BlockListConfig
+from openqwen.data.rules.block_list import BlockList, block_terms, load_block_lists, read_terms
+from openqwen.data.rules.block_list_config import BlockListConfig
 
 # mild stand-ins: what is matched does not depend on what the words mean
 ENGLISH = "# words\nblighter\nsilly ass\n\nb*ast\ncad\nknave\n"

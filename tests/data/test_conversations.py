@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from openqwen.core.documents import Document, write_documents
 from openqwen.core.errors import UserError
-from openqwen.data.conversation_rows import BadRowError, messages_of
-from openqwen.data.conversations import conversations_of, marked, read_conversations
-from openqwen.data.origin import SetAside
-from openqwen.data.packing import (
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.conversation_rows import BadRowError, messages_of
+from openqwen.data.training.conversations import conversations_of, marked, read_conversations
+from openqwen.data.training.packing import (
     IGNORED,
     PADDING,
     Encoded,

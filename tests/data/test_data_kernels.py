@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from openqwen.core.compiled import open_library
 from openqwen.core.ngrams import units
+from openqwen.data.extraction.normalise import same_key
 from openqwen.data.kernels import ops
 from openqwen.data.kernels.build import SOURCE, open_kernels
 from openqwen.data.kernels.ops import SketchPlan, compare_pairs, hash_units, sketch
 from openqwen.data.kernels.tables import CODE_POINTS, JOINS, open_tables
-from openqwen.data.normalise import same_key
 from openqwen.data.shingles import UnitHasher, jaccard, shingles, unit_hash, unit_hashes
 
 needs_kernels = pytest.mark.skipif(

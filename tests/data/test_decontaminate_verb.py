@@ -7,8 +7,8 @@ from documents_for_tests import GOOD_CHINESE, GOOD_ENGLISH, document
 
 from openqwen.cli.main import main
 from openqwen.core.documents import read_documents, write_documents
-from openqwen.data.conversations import read_conversations
-from openqwen.data.origin import SetAside
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.conversations import read_conversations
 
 QUESTION = "Which of the following rivers carries the largest volume of water to the sea each year?"
 CHINESE = "下列哪一条河流每年注入大海的水量最大？长江、黄河、珠江、黑龙江。"

@@ -9,7 +9,7 @@ from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
 from openqwen.core.ngrams import ngrams, units
 from openqwen.data.config import DecontaminateConfig
-from openqwen.data.decontaminate import BenchmarkItem, Decontaminate, read_benchmarks
+from openqwen.data.contamination.decontaminate import BenchmarkItem, Decontaminate, read_benchmarks
 
 ENGLISH = BenchmarkItem(
     "mmlu",

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqwen.core.ngrams import unit_spans, units
-from openqwen.data.benchmark_index import SEAM, BenchmarkIndex, BenchmarkItem
-from openqwen.data.decontaminate import Decontaminate, cut_out
-from openqwen.data.decontaminate_config import DecontaminateConfig
-from openqwen.data.gram_table import GramTable
+from openqwen.data.contamination.benchmark_index import SEAM, BenchmarkIndex, BenchmarkItem
+from openqwen.data.contamination.config import DecontaminateConfig
+from openqwen.data.contamination.decontaminate import Decontaminate, cut_out
+from openqwen.data.contamination.gram_table import GramTable
 from openqwen.data.shingles import ngram_hashes
 from openqwen.data.steps import Rejected
 

@@ -22,8 +22,8 @@ from openqwen.data.dedup.key_runs import KeyRunWriter, count_partitions, read_pa
 from openqwen.data.dedup.ragged import RaggedFile, RaggedWriter
 from openqwen.data.dedup.sketches import SketchPart, SketchWriter
 from openqwen.data.dedup.verdicts import read_reasons, read_verdicts
-from openqwen.data.engine import open_engine, perform
-from openqwen.data.engine_config import EngineConfig
+from openqwen.data.engines.config import EngineConfig
+from openqwen.data.engines.engine import open_engine, perform
 
 CONFIG = MinHashConfig(urls="all")
 WORDS = [f"w{i}" for i in range(3000)]

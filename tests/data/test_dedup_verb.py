@@ -14,13 +14,13 @@ from documents_for_tests import GOOD_CHINESE, GOOD_ENGLISH
 
 from openqwen.cli.main import main
 from openqwen.core.files import read_json
-from openqwen.data import engine
 from openqwen.data.dedup import files as files_module
 from openqwen.data.dedup.columns import as_schema, kinds_of, merged_schema
 from openqwen.data.dedup.row_tables import FIELDS, read_tables
-from openqwen.data.engine import perform
-from openqwen.data.origin import SetAside
-from openqwen.data.stores import InputFile, Store
+from openqwen.data.engines import engine
+from openqwen.data.engines.engine import perform
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.inputs.stores import InputFile, Store
 
 TWIN = GOOD_ENGLISH + " And that was all."
 

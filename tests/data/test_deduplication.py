@@ -15,7 +15,7 @@ from openqwen.data.dedup.clusters import components, pick_survivors
 from openqwen.data.dedup.here import drop_duplicates, find_among
 from openqwen.data.dedup.pairs import MAX_BUCKET, candidate_pairs, unique_pairs
 from openqwen.data.dedup.urls import url_key
-from openqwen.data.normalise import clean_text, same_key
+from openqwen.data.extraction.normalise import clean_text, same_key
 from openqwen.data.shingles import UnitHasher, jaccard, ngram_hashes, shingles
 from openqwen.data.steps import Rejected
 

@@ -19,7 +19,7 @@ from openqwen.core.manifest import SCRATCH_NAME, TIMINGS_NAME
 from openqwen.core.runtime import child_environment
 from openqwen.data.config import DocumentsConfig, MinHashConfig
 from openqwen.data.documents import build_documents
-from openqwen.data.engine_config import EngineConfig
+from openqwen.data.engines.config import EngineConfig
 
 HERE = Path(__file__).parent
 CONFIG = DocumentsConfig(

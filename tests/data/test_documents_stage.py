@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from openqwen.core.documents import Document, read_documents, read_drops, write_pages
 from openqwen.core.errors import UserError
-from openqwen.data.audit import write_audit
+from openqwen.data.audit.funnel import Funnel, NothingLeftError, Samples
+from openqwen.data.audit.pages import write_audit
 from openqwen.data.config import (
     AuditConfig,
     DocumentsConfig,
@@ -17,7 +18,6 @@ from openqwen.data.config import (
     MixtureConfig,
 )
 from openqwen.data.documents import build_documents
-from openqwen.data.funnel import Funnel, NothingLeftError, Samples
 from openqwen.data.steps import Rejected
 
 FILES = (

@@ -6,9 +6,9 @@ import pytest
 
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import child_environment
-from openqwen.data.engine import Task, open_engine, run_phase
-from openqwen.data.engine_config import EngineConfig
-from openqwen.data.engine_local import TaskError
+from openqwen.data.engines.config import EngineConfig
+from openqwen.data.engines.engine import Task, open_engine, run_phase
+from openqwen.data.engines.local import TaskError
 
 HERE = Path(__file__).parent
 # a network of its own with only the loopback device: Ray listens on every address it finds

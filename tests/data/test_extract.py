@@ -6,9 +6,9 @@ from documents_for_tests import GOOD_CHINESE, GOOD_CODE, page
 
 from openqwen.core.documents import Document
 from openqwen.data.config import ExtractConfig
-from openqwen.data.extract import extract
-from openqwen.data.html import main_text
-from openqwen.data.normalise import clean_text
+from openqwen.data.extraction.extract import extract
+from openqwen.data.extraction.html import main_text
+from openqwen.data.extraction.normalise import clean_text
 
 CONFIG = ExtractConfig(num_workers=1)
 

@@ -3,9 +3,9 @@ from hostile_inputs import CASES, SMALL, good_text
 
 from openqwen.core.documents import Document
 from openqwen.data.config import ExtractConfig
-from openqwen.data.extract import extract
-from openqwen.data.origin import Origin, SetAside
-from openqwen.data.splits import list_splits, read_split
+from openqwen.data.extraction.extract import extract
+from openqwen.data.inputs.origin import Origin, SetAside
+from openqwen.data.inputs.splits import list_splits, read_split
 
 CONFIG = ExtractConfig(
     num_workers=1, max_page_bytes=SMALL.limit, timeout_s=1.0, memory_bytes=500_000_000

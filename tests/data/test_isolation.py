@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqwen.data import isolate
-from openqwen.data.isolate import Failure, Isolated
-from openqwen.data.isolated_child import OK, frame, take_frames
+from openqwen.data.extraction import isolate
+from openqwen.data.extraction.isolate import Failure, Isolated
+from openqwen.data.extraction.isolated_child import OK, frame, take_frames
 
 WHERE = "test_isolation:stubborn"
 HELD = []

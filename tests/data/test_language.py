@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
-from openqwen.data.language import UNDECIDED, LanguageIdentifier, identify_languages
-from openqwen.data.language_config import LanguageConfig
-from openqwen.data.language_models import LanguageModels
-from openqwen.data.prose_sample import prose_lines, spread, without_code
-from openqwen.data.scripts import RANGES, main_script
-from openqwen.data.twin_words import TWINS, twin_hits
+from openqwen.data.language.config import LanguageConfig
+from openqwen.data.language.identify import UNDECIDED, LanguageIdentifier, identify_languages
+from openqwen.data.language.models import LanguageModels
+from openqwen.data.language.prose_sample import prose_lines, spread, without_code
+from openqwen.data.language.scripts import RANGES, main_script
+from openqwen.data.language.twin_words import TWINS, twin_hits
 
 SENTENCES = {
     "en": "In the morning the harbour was quiet, and only an old fisherman mended his nets.",

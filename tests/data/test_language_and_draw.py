@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from openqwen.core.documents import Document
 from openqwen.data.config import LanguageConfig
 from openqwen.data.draw import draw
-from openqwen.data.language import LanguageIdentifier, identify_languages, without_code
+from openqwen.data.language.identify import LanguageIdentifier, identify_languages, without_code
 from openqwen.data.steps import Rejected
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from openqwen.core.documents import Document, write_documents
 from openqwen.core.errors import UserError
-from openqwen.data.language_texts import is_held_out, package_texts, text_sources
-from openqwen.data.message_catalogue import translations
-from openqwen.data.origin import SetAside
-from openqwen.data.text_files import read_texts
-from openqwen.data.texts_by_language import sample_by_language, write_by_language
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.texts.language_texts import is_held_out, package_texts, text_sources
+from openqwen.data.texts.message_catalogue import translations
+from openqwen.data.texts.text_files import read_texts
+from openqwen.data.texts.texts_by_language import sample_by_language, write_by_language
 
 
 def catalogue(messages: dict[str, str], order: str = "<") -> bytes:

@@ -1,9 +1,14 @@
 import pytest
 
 from openqwen.core.documents import Document, write_documents
-from openqwen.data.code_instructions import code_rounds, functions_of, is_python, python_block
-from openqwen.data.conversation_rows import BadRowError
-from openqwen.data.math_problems import make_problems, problem_of_row, read_answer
+from openqwen.data.training.code_instructions import (
+    code_rounds,
+    functions_of,
+    is_python,
+    python_block,
+)
+from openqwen.data.training.conversation_rows import BadRowError
+from openqwen.data.training.math_problems import make_problems, problem_of_row, read_answer
 
 MODULE = (
     '''

@@ -9,10 +9,10 @@ from openqwen.cli.main import main
 from openqwen.core.documents import Drop, DropWriter, write_documents
 from openqwen.core.errors import UserError
 from openqwen.core.intervals import share_interval
-from openqwen.data.audit import MARKS_KIND
-from openqwen.data.marks import Mark, Marker, read_marks
-from openqwen.data.marks_report import as_markdown
-from openqwen.data.marks_summary import summarise
+from openqwen.data.audit.marks import Mark, Marker, read_marks
+from openqwen.data.audit.marks_report import as_markdown
+from openqwen.data.audit.marks_summary import summarise
+from openqwen.data.audit.pages import MARKS_KIND
 
 LING, TOM, MODEL = Marker("person", "Ling"), Marker("person", "Tom"), Marker("model", "M 7B")
 

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from openqwen.core.errors import UserError
-from openqwen.data import row_files, splits
-from openqwen.data.origin import Origin, SetAside
-from openqwen.data.splits import list_splits, read_split
-from openqwen.data.stores import StoreError
+from openqwen.data.inputs import row_files, splits
+from openqwen.data.inputs.origin import Origin, SetAside
+from openqwen.data.inputs.splits import list_splits, read_split
+from openqwen.data.inputs.stores import StoreError
 
 server = pytest.importorskip("moto.server", reason="moto is not installed")
 pytestmark = pytest.mark.slow

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqwen.core.documents import Document
-from openqwen.data.personal_data import FINDERS, find_personal_data, mask_personal_data, mask_text
-from openqwen.data.personal_data_config import PersonalDataConfig
+from openqwen.data.personal.config import PersonalDataConfig
+from openqwen.data.personal.mask import FINDERS, find_personal_data, mask_personal_data, mask_text
 
 ALL = {kind: f"<{kind}>" for kind in FINDERS}
 ON = PersonalDataConfig(enabled=True)

@@ -3,13 +3,13 @@ import json
 import pytest
 
 from openqwen.core.errors import UserError
-from openqwen.data.comparisons import KINDS, make_comparisons
-from openqwen.data.conversation_rows import BadRowError
-from openqwen.data.conversations import Conversation
-from openqwen.data.origin import SetAside
-from openqwen.data.preferences import pair_of, read_pairs
-from openqwen.data.prompt_sampler import sample_prompts
-from openqwen.data.prompt_tags import complexity_of, tags_of
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.comparisons import KINDS, make_comparisons
+from openqwen.data.training.conversation_rows import BadRowError
+from openqwen.data.training.conversations import Conversation
+from openqwen.data.training.preferences import pair_of, read_pairs
+from openqwen.data.training.prompt_sampler import sample_prompts
+from openqwen.data.training.prompt_tags import complexity_of, tags_of
 
 ASKED = [{"role": "user", "content": "Hi?"}]
 

@@ -12,10 +12,10 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from openqwen.core.errors import UserError
-from openqwen.data.origin import MAX_EXAMPLES, SetAside
-from openqwen.data.readers import read_path
-from openqwen.data.sources_config import SourcesConfig
-from openqwen.data.warc import as_utf8
+from openqwen.data.inputs.config import SourcesConfig
+from openqwen.data.inputs.origin import MAX_EXAMPLES, SetAside
+from openqwen.data.inputs.readers import read_path
+from openqwen.data.inputs.warc import as_utf8
 
 
 def read(path, **settings):

@@ -15,13 +15,13 @@ from openqwen.core.config import parse_config
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
 from openqwen.core.ngrams import units
-from openqwen.data.character_rules import SIMPLIFIED, TRADITIONAL
-from openqwen.data.page_rules import garbled_share
-from openqwen.data.repetition import duplicate_ngram_share, repeated_parts, top_ngram_share
-from openqwen.data.rules import apply_rules, find_faults
-from openqwen.data.rules_config import CodeRules, ProseRules, RulesConfig, WordRules
+from openqwen.data.rules.apply import apply_rules, find_faults
+from openqwen.data.rules.character_rules import SIMPLIFIED, TRADITIONAL
+from openqwen.data.rules.config import CodeRules, ProseRules, RulesConfig, WordRules
+from openqwen.data.rules.page_rules import garbled_share
+from openqwen.data.rules.repetition import duplicate_ngram_share, repeated_parts, top_ngram_share
+from openqwen.data.rules.stop_words import STOP_WORDS
 from openqwen.data.shingles import UnitHasher
-from openqwen.data.stop_words import STOP_WORDS
 
 CONFIG = RulesConfig()
 

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqwen.data.scores.classifier import train_classifier
+from openqwen.data.scores.config import ScorerTraining
 from openqwen.data.scores.features import FeatureSpace
 from openqwen.data.scores.logistic import SparseRows, fit_logistic, fit_platt, minimise, sigmoid
 from openqwen.data.scores.measures import area_interval, area_under_curve
 from openqwen.data.scores.reading import FORM_NAMES, MAX_CHARS, Reader
-from openqwen.data.scores_config import ScorerTraining
 
 CONFIG = ScorerTraining(num_bits=12)
 SPACE = FeatureSpace(12)

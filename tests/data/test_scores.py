@@ -12,7 +12,8 @@ from test_score_classifier import samples
 from openqwen.cli.main import main
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
-from openqwen.data.origin import SetAside
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.scores.config import DEFAULT_RULES, ScorerTraining, ScoreRule, ScoresConfig
 from openqwen.data.scores.policy import Policy
 from openqwen.data.scores.samples import read_marks
 from openqwen.data.scores.scorer import (
@@ -31,7 +32,6 @@ from openqwen.data.scores.train import (
     train_perplexity,
     train_quality,
 )
-from openqwen.data.scores_config import DEFAULT_RULES, ScorerTraining, ScoreRule, ScoresConfig
 from openqwen.data.steps import Rejected
 
 CONFIG = ScorerTraining(num_bits=12, min_count=1)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from openqwen.core.documents import Document, write_documents
 from openqwen.core.errors import UserError
-from openqwen.data.loader import TokenWindows
-from openqwen.data.shards import build_shards, read_context_length, read_shard
-from openqwen.data.shards_config import ShardsConfig
+from openqwen.data.training.config import ShardsConfig
+from openqwen.data.training.loader import TokenWindows
+from openqwen.data.training.shards import build_shards, read_context_length, read_shard
 from openqwen.tokenizer.chatml import render
 from openqwen.tokenizer.control import control_tokens
 from openqwen.tokenizer.tokenizer import Tokenizer

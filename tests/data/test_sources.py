@@ -9,9 +9,9 @@ from openqwen.core.config import parse_config
 from openqwen.core.documents import read_pages
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files, sha256_file
-from openqwen.data.catalogue import BENCHMARKS, DEFAULT_SOURCES, SOURCES, WITHOUT_APT
-from openqwen.data.sources import gather_sources, library_files
-from openqwen.data.sources_config import SourcesConfig
+from openqwen.data.inputs.catalogue import BENCHMARKS, DEFAULT_SOURCES, SOURCES, WITHOUT_APT
+from openqwen.data.inputs.config import SourcesConfig
+from openqwen.data.inputs.sources import gather_sources, library_files
 
 HUMANEVAL_ROW = {
     "task_id": "HumanEval/0",

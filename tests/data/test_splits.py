@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqwen.core.errors import UserError
-from openqwen.data import row_files, splits
-from openqwen.data.origin import Origin, SetAside
-from openqwen.data.readers import read_path
-from openqwen.data.sources_config import SourcesConfig
-from openqwen.data.splits import Split, list_splits, read_split
+from openqwen.data.inputs import row_files, splits
+from openqwen.data.inputs.config import SourcesConfig
+from openqwen.data.inputs.origin import Origin, SetAside
+from openqwen.data.inputs.readers import read_path
+from openqwen.data.inputs.splits import Split, list_splits, read_split
 
 LIMIT = 10_000
 

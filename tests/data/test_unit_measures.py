@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqwen.core.ngrams import units as unit_strings
-from openqwen.data import unit_measures
-from openqwen.data.phrases import Hit, Phrases
-from openqwen.data.repetition import duplicate_ngram_share, top_ngram_share
-from openqwen.data.unit_measures import GAPLESS, NUMERIC, measure_units, ngram_counts
+from openqwen.data.rules import unit_measures
+from openqwen.data.rules.phrases import Hit, Phrases
+from openqwen.data.rules.repetition import duplicate_ngram_share, top_ngram_share
+from openqwen.data.rules.unit_measures import GAPLESS, NUMERIC, measure_units, ngram_counts
 
 MIXED = st.text(st.sampled_from("ab 1²½,.猫坐๑กีİßﬁ\n_-’\ud800"), max_size=60)
 

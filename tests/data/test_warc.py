@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqwen.data.gzip_stream import GZIP_ERRORS, GzipStream
-from openqwen.data.http_response import ResponseError, read_response
-from openqwen.data.origin import Origin, SetAside
-from openqwen.data.stores import InputFile, Store
-from openqwen.data.warc import read_warc
+from openqwen.data.inputs.gzip_stream import GZIP_ERRORS, GzipStream
+from openqwen.data.inputs.http_response import ResponseError, read_response
+from openqwen.data.inputs.origin import Origin, SetAside
+from openqwen.data.inputs.stores import InputFile, Store
+from openqwen.data.inputs.warc import read_warc
 
 LIMIT = 100_000
 PLAIN = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"

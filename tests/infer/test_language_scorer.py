@@ -8,8 +8,8 @@ from tiny_exports import TRAIN_LENGTH, byte_tokenizer, random_model, write
 from openqwen.cli.main import main
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
+from openqwen.data.scores.config import ScoreRule, ScoresConfig
 from openqwen.data.scores.step import ScoreDocuments
-from openqwen.data.scores_config import ScoreRule, ScoresConfig
 from openqwen.data.steps import Rejected
 from openqwen.lineage.language_scorer import MAX_TOKENS, open_language_model
 

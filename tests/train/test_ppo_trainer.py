@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from openqwen.core.errors import UserError
 from openqwen.core.workers import Workers
-from openqwen.data.loader import TokenWindows
+from openqwen.data.training.loader import TokenWindows
 from openqwen.model.config import qwen_config
 from openqwen.model.decoder import new_decoder
 from openqwen.model.scorer import scorer_from

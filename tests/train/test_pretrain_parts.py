@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from openqwen.core.errors import UserError
 from openqwen.core.workers import Workers
-from openqwen.data.shards import Span, TokenShard
+from openqwen.data.training.shards import Span, TokenShard
 from openqwen.model.config import QWEN_7B, qwen_config
 from openqwen.model.decoder import new_decoder
 from openqwen.train.loop import LoopSettings, run_loop

@@ -5,7 +5,7 @@ import torch
 from openqwen.core.config import parse_config
 from openqwen.core.intervals import share_interval
 from openqwen.core.workers import Workers
-from openqwen.data.preferences import Pair, pair_ids
+from openqwen.data.training.preferences import Pair, pair_ids
 from openqwen.eval.win_rate import win_rate
 from openqwen.model.config import qwen_config
 from openqwen.model.decoder import new_decoder

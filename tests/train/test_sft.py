@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.core.workers import Workers
-from openqwen.data.packing import Encoded, PackedBatches
+from openqwen.data.training.packing import Encoded, PackedBatches
 from openqwen.model.adapters import add_lora
 from openqwen.model.config import qwen_config
 from openqwen.model.decoder import new_decoder

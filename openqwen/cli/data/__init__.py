@@ -7,7 +7,16 @@ from openqwen.cli.actions import add_actions
 NAME = "data"
 HELP = "build a corpus: extraction, language, deduplication, filters, decontamination, mixture"
 EXAMPLE = "openqwen data build --in my/pages --out corpus"
-ACTIONS = ("build", "dedup", "decontaminate", "marks", "ablate", "train_scorer", "calibrate_scorer", "score")
+ACTIONS = (
+    "build",
+    "dedup",
+    "decontaminate",
+    "marks",
+    "ablate",
+    "train_scorer",
+    "calibrate_scorer",
+    "score",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score the texts and keep their quantiles."""
     from openqwen.core.log import say
-    from openqwen.data.origin import SetAside
+    from openqwen.data.inputs.origin import SetAside
     from openqwen.data.scores.samples import read_texts
     from openqwen.data.scores.train import calibrate, describe
     from openqwen.lineage.language_scorer import open_language_model

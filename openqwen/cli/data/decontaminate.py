@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the files and print what was found."""
-    from openqwen.data.decontaminate_files import Inputs, decontaminate_files
-    from openqwen.data.document_rows import find_document_files
-    from openqwen.data.engine import open_engine
+    from openqwen.data.contamination.files import Inputs, decontaminate_files
+    from openqwen.data.engines.engine import open_engine
+    from openqwen.data.inputs.document_rows import find_document_files
 
     config, engine_config = _settings(args)
     out = _free(Path(args.out))
@@ -79,8 +79,8 @@ def _settings(args: argparse.Namespace) -> tuple[Any, Any]:
     """Return the settings of decontamination and of the engine."""
     from openqwen.core.config import parse_config
     from openqwen.core.errors import UserError
-    from openqwen.data.decontaminate_config import DecontaminateConfig
-    from openqwen.data.engine_config import EngineConfig
+    from openqwen.data.contamination.config import DecontaminateConfig
+    from openqwen.data.engines.config import EngineConfig
 
     given: dict[str, Any] = {}
     for text in args.assignments:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Deduplicate the files and print what went."""
     from openqwen.core.log import say
     from openqwen.data.dedup.files import dedup_files
-    from openqwen.data.engine import open_engine
+    from openqwen.data.engines.engine import open_engine
     from openqwen.data.kernels.ops import which_kernels
 
     config = _settings(args)

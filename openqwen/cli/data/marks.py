@@ -33,10 +33,10 @@ def run(args: argparse.Namespace) -> int:
     from openqwen.core.errors import UserError
     from openqwen.core.files import write_json, write_text
     from openqwen.core.log import say
-    from openqwen.data.audit_sections import Corpus
-    from openqwen.data.marks import read_marks
-    from openqwen.data.marks_report import as_markdown, export
-    from openqwen.data.marks_summary import counts_of, summarise
+    from openqwen.data.audit.marks import read_marks
+    from openqwen.data.audit.marks_report import as_markdown, export
+    from openqwen.data.audit.marks_summary import counts_of, summarise
+    from openqwen.data.audit.sections import Corpus
 
     if args.export and not args.of:
         raise UserError("--export needs --of: the documents stage where the texts are")

@@ -31,12 +31,12 @@ def run(args: argparse.Namespace) -> int:
     from openqwen.core.files import write_text
     from openqwen.core.log import say
     from openqwen.data.config import DocumentsConfig
-    from openqwen.data.language import identify_languages
-    from openqwen.data.origin import SetAside
+    from openqwen.data.inputs.origin import SetAside
+    from openqwen.data.language.identify import identify_languages
+    from openqwen.data.scores.config import ScoresConfig
     from openqwen.data.scores.look import look, rows
     from openqwen.data.scores.samples import read_documents
     from openqwen.data.scores.step import ScoreDocuments
-    from openqwen.data.scores_config import ScoresConfig
     from openqwen.lineage.language_scorer import open_language_model
 
     votes = args.votes or min(2, len(args.models))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from openqwen.core.errors import UserError
 
 if TYPE_CHECKING:
-    from openqwen.data.origin import SetAside
+    from openqwen.data.inputs.origin import SetAside
     from openqwen.data.scores.scorer import Card
 
 NAME = "train-scorer"
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, and print how well it does on texts it has not seen."""
     from openqwen.core.log import say
-    from openqwen.data.origin import SetAside
+    from openqwen.data.inputs.origin import SetAside
     from openqwen.data.scores.train import describe
 
     set_aside = SetAside()
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace, set_aside: "SetAside") -> "Card":
     from openqwen.core.config import parse_config
+    from openqwen.data.scores.config import ScorerTraining
     from openqwen.data.scores.samples import read_marks, read_texts
     from openqwen.data.scores.train import (
         calibrate,
@@ -80,7 +81,6 @@ def _train(args: argparse.Namespace, set_aside: "SetAside") -> "Card":
         train_perplexity,
         train_quality,
     )
-    from openqwen.data.scores_config import ScorerTraining
     from openqwen.lineage.language_scorer import open_language_model
 
     config = parse_config(ScorerTraining, _settings(args.assignments), where="--set")

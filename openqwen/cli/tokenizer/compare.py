@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     """Compare and write."""
     from openqwen.core.errors import UserError
     from openqwen.core.log import say
-    from openqwen.data.language_texts import LANGUAGES, package_texts
-    from openqwen.data.text_files import read_texts
-    from openqwen.data.texts_by_language import sample_by_language
+    from openqwen.data.texts.language_texts import LANGUAGES, package_texts
+    from openqwen.data.texts.text_files import read_texts
+    from openqwen.data.texts.texts_by_language import sample_by_language
     from openqwen.tokenizer.compare import compare_tokenizers
     from openqwen.tokenizer.figure import write_comparison
     from openqwen.tokenizer.peers import open_counter

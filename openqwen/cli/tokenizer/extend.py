@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Extend the vocabulary."""
     from openqwen.core.log import warn
-    from openqwen.data.origin import SetAside
-    from openqwen.data.text_files import read_texts
+    from openqwen.data.inputs.origin import SetAside
+    from openqwen.data.texts.text_files import read_texts
     from openqwen.tokenizer.extend import extend_tokenizer
     from openqwen.tokenizer.extend_base import open_base
     from openqwen.tokenizer.extend_config import parse_extend_settings

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write both parts."""
     from openqwen.core.log import say
-    from openqwen.data.language_texts import LANGUAGES, package_texts
-    from openqwen.data.texts_by_language import write_by_language
+    from openqwen.data.texts.language_texts import LANGUAGES, package_texts
+    from openqwen.data.texts.texts_by_language import write_by_language
 
     languages = tuple(args.languages) or LANGUAGES
     for part in ("train", "held-out"):

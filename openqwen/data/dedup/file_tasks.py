@@ -16,10 +16,10 @@ from openqwen.data.dedup.columns import as_schema, kinds_of
 from openqwen.data.dedup.row_tables import BATCH_ROWS, FIELDS, KINDS, read_tables
 from openqwen.data.dedup.sketches import SketchWriter
 from openqwen.data.dedup.verdicts import read_reasons, read_verdicts
-from openqwen.data.origin import SetAside
-from openqwen.data.rows import HTML, row_text
-from openqwen.data.splits import Split
-from openqwen.data.stores import InputFile, Store
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.inputs.rows import HTML, row_text
+from openqwen.data.inputs.splits import Split
+from openqwen.data.inputs.stores import InputFile, Store
 
 SKETCH, ROWS, KEPT, DROPPED = "sketch", "rows", "kept.parquet", "dropped.parquet"
 DROPPED_SCHEMA = pa.schema(

@@ -31,9 +31,9 @@ from openqwen.data.dedup.find import find_duplicates
 from openqwen.data.dedup.index import extend_index, index_parts
 from openqwen.data.dedup.row_tables import KINDS
 from openqwen.data.dedup.verdicts import Reason
-from openqwen.data.engine import Done, Engine, Task, read_done, run_phase
-from openqwen.data.splits import Split, list_splits
-from openqwen.data.stores import InputFile, Store, is_uri
+from openqwen.data.engines.engine import Done, Engine, Task, read_done, run_phase
+from openqwen.data.inputs.splits import Split, list_splits
+from openqwen.data.inputs.stores import InputFile, Store, is_uri
 
 STAGE = "dedup"
 TASKS = "openqwen.data.dedup.file_tasks"

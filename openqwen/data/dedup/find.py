@@ -19,7 +19,7 @@ from openqwen.data.dedup.index import index_parts
 from openqwen.data.dedup.key_runs import count_partitions
 from openqwen.data.dedup.phases import DROPS, PAIRS, Common
 from openqwen.data.dedup.sketches import SketchPart, check_settings
-from openqwen.data.engine import Done, Engine, Task, run_phase
+from openqwen.data.engines.engine import Done, Engine, Task, run_phase
 
 ENTRY_BYTES = 60  # of memory that a key needs while keys are sorted
 PAIR_BYTES = 100  # of memory that a pair needs while it is verified

@@ -17,7 +17,7 @@ from openqwen.data.dedup import phases
 from openqwen.data.dedup.find import RunTasks, Search
 from openqwen.data.dedup.sketches import SketchWriter
 from openqwen.data.dedup.verdicts import Verdict, read_verdicts
-from openqwen.data.engine import Done, Task
+from openqwen.data.engines.engine import Done, Task
 from openqwen.data.steps import Outcome, Rejected
 
 EVERYTHING = frozenset({"url", "exact", "minhash"})

@@ -15,8 +15,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openqwen.data.origin import GZIP_ERRORS, SetAside, open_unpacked
-from openqwen.data.stores import InputFile, StoreError
+from openqwen.data.inputs.origin import GZIP_ERRORS, SetAside, open_unpacked
+from openqwen.data.inputs.stores import InputFile, StoreError
 
 KINDS = (".jsonl", ".parquet")
 FIELDS = "\x00fields"

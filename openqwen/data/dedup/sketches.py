@@ -27,8 +27,8 @@ from openqwen.data.dedup.bands import plan_for
 from openqwen.data.dedup.key_runs import KeyRunWriter
 from openqwen.data.dedup.ragged import Places, RaggedFile, RaggedWriter
 from openqwen.data.dedup.urls import url_key
+from openqwen.data.extraction.normalise import key_of, same_key
 from openqwen.data.kernels.ops import Sketches, sketch
-from openqwen.data.normalise import key_of, same_key
 
 BATCH_CHARS = 4_000_000  # sketched in one call; bounds memory, a longer text is a batch by itself
 BATCH_DOCUMENTS = 2000

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqwen.core.ngrams import units
+from openqwen.data.extraction.normalise import key_of, plain_form
 from openqwen.data.kernels.build import open_kernels
 from openqwen.data.kernels.tables import Tables, open_tables
-from openqwen.data.normalise import key_of, plain_form
 from openqwen.data.shingles import (
     GOLDEN,
     Hashes,

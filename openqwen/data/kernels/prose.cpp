@@ -1,5 +1,5 @@
 // What the rule filters measure of a text: its words and characters with a number each, and how
-// much its n-grams repeat. `openqwen/data/unit_measures.py` and `repetition.py` hold the same in
+// much its n-grams repeat. `openqwen/data/rules/unit_measures.py` and `repetition.py` hold the same in
 // Python; the results are equal.
 
 #include <algorithm>

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqwen.core.ngrams import units
-from openqwen.data.normalise import plain_form
+from openqwen.data.extraction.normalise import plain_form
 
 CODE_POINTS = 0x110000
 GAP, WORD, ALONE = 0, 1, 2  # kinds, as text.h has them

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqwen.core.intervals import share_interval
+from openqwen.data.scores.config import ScorerTraining
 from openqwen.data.scores.features import FeatureSpace, Places
 from openqwen.data.scores.logistic import (
     Floats,
@@ -27,7 +28,6 @@ from openqwen.data.scores.logistic import (
 )
 from openqwen.data.scores.measures import area_interval, area_under_curve
 from openqwen.data.scores.reading import Readings
-from openqwen.data.scores_config import ScorerTraining
 
 Array = NDArray[Any]
 Row = tuple[Places, Floats]  # places of features and their values

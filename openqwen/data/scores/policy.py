@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openqwen.core.errors import UserError
+from openqwen.data.scores.config import DEFAULT_RULES, ScoreRule, ScoresConfig
 from openqwen.data.scores.scorer import Card
-from openqwen.data.scores_config import DEFAULT_RULES, ScoreRule, ScoresConfig
 
 
 @dataclass(frozen=True, slots=True)

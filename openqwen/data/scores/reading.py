@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from openqwen.core.ngrams import CHARACTER_LANGUAGES, units
 from openqwen.data.kernels.ops import hash_units
-from openqwen.data.language import without_code
+from openqwen.data.language.identify import without_code
 from openqwen.data.scores.unit_batch import UnitBatch
 from openqwen.data.shingles import Hashes, UnitHasher, ngram_hashes
 

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 from openqwen.core.documents import Document
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files
+from openqwen.data.audit.marks import QUALITY_STEPS
+from openqwen.data.audit.marks import read_marks as marks_of_files
 from openqwen.data.config import ExtractConfig
-from openqwen.data.extract import extract
-from openqwen.data.marks import QUALITY_STEPS
-from openqwen.data.marks import read_marks as marks_of_files
-from openqwen.data.origin import SetAside
-from openqwen.data.readers import read_path
-from openqwen.data.sources_config import SourcesConfig
+from openqwen.data.extraction.extract import extract
+from openqwen.data.inputs.config import SourcesConfig
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.inputs.readers import read_path
 from openqwen.data.steps import Rejected
 
 
@@ -59,8 +59,8 @@ def read_marks(
 ) -> tuple[list[str], list[str]]:
     """Return the good and the bad texts that the marks of an audit page speak of.
 
-    A mark judges a text (`data.marks`). Drops by steps that don't judge the text itself are set
-    aside, and texts that are marked both ways.
+    A mark judges a text (`data.audit.marks`). Drops by steps that don't judge the text itself are
+    set aside, and texts that are marked both ways.
 
     Args:
         marks: the JSON file that the page saved.

@@ -19,10 +19,10 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, sha256_file, write_json
 from openqwen.data.scores.arrays import Array, open_arrays, write_arrays
 from openqwen.data.scores.classifier import LinearClassifier
+from openqwen.data.scores.config import Kind
 from openqwen.data.scores.ngram_model import NgramModel
 from openqwen.data.scores.reading import Readings, unit_fingerprint
 from openqwen.data.scores.unit_batch import UnitBatch
-from openqwen.data.scores_config import Kind
 
 CARD_NAME = "scorer.json"
 ARRAYS_NAME = "arrays.safetensors"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from openqwen.core.documents import Document
+from openqwen.data.scores.config import ScoresConfig
 from openqwen.data.scores.policy import Policy
 from openqwen.data.scores.reading import Reader
 from openqwen.data.scores.scorer import (
@@ -25,7 +26,6 @@ from openqwen.data.scores.scorer import (
     read_card,
     rounded,
 )
-from openqwen.data.scores_config import ScoresConfig
 from openqwen.data.steps import Outcome, Rejected
 
 BATCH_DOCUMENTS = 64  # scored at once: what arrays cost by call is spread over them

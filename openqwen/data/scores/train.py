@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 
 from openqwen.core.errors import UserError
 from openqwen.core.ngrams import CHARACTER_LANGUAGES
-from openqwen.data.language import without_code
-from openqwen.data.normalise import same_key
-from openqwen.data.origin import SetAside
+from openqwen.data.extraction.normalise import same_key
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.language.identify import without_code
 from openqwen.data.scores.classifier import Row, train_classifier
+from openqwen.data.scores.config import Kind, ScorerTraining
 from openqwen.data.scores.features import FeatureSpace
 from openqwen.data.scores.kneser_ney import estimate
 from openqwen.data.scores.ngram_counts import NgramCounter
@@ -32,7 +33,6 @@ from openqwen.data.scores.scorer import (
     write_scorer,
 )
 from openqwen.data.scores.unit_batch import UnitBatch
-from openqwen.data.scores_config import Kind, ScorerTraining
 from openqwen.data.shingles import Hashes
 
 Item = TypeVar("Item")

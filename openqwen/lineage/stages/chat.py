@@ -4,8 +4,13 @@ from typing import Any
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import write_json
-from openqwen.data.conversations import Conversation, conversations_of, count_by_source, marked
-from openqwen.data.origin import SetAside
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.conversations import (
+    Conversation,
+    conversations_of,
+    count_by_source,
+    marked,
+)
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning
 from openqwen.tokenizer.tokenizer import Tokenizer

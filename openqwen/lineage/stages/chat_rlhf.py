@@ -13,14 +13,14 @@ from openqwen.core.log import say
 from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.core.seeds import seed_of
 from openqwen.core.workers import Workers
-from openqwen.data.conversations import (
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.conversations import (
     Conversation,
     conversations_of,
     first_question,
     read_conversations,
 )
-from openqwen.data.origin import SetAside
-from openqwen.data.prompt_sampler import sample_prompts
+from openqwen.data.training.prompt_sampler import sample_prompts
 from openqwen.eval.win_rate import WinRate, win_rate
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning

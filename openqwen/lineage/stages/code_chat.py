@@ -7,9 +7,9 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import write_json
 from openqwen.core.intervals import measured_share
 from openqwen.core.log import say
-from openqwen.data.code_instructions import code_rounds, is_python, python_block
-from openqwen.data.conversations import Conversation, count_by_source, first_question
-from openqwen.data.origin import SetAside
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.code_instructions import code_rounds, is_python, python_block
+from openqwen.data.training.conversations import Conversation, count_by_source, first_question
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning

@@ -11,7 +11,7 @@ from torch import Tensor
 from openqwen.core.files import read_json, write_json
 from openqwen.core.log import say
 from openqwen.core.manifest import SCRATCH_NAME
-from openqwen.data.shards import read_shard
+from openqwen.data.training.shards import read_shard
 from openqwen.eval.config import LongContextConfig
 from openqwen.eval.long_context_table import TooShortError, format_table, measure_long_context
 from openqwen.infer.load import load

@@ -7,8 +7,8 @@ from typing import Any
 from openqwen.core.files import write_json
 from openqwen.core.intervals import measured_share
 from openqwen.core.log import say
-from openqwen.data.math_problems import Problem, make_problems
-from openqwen.data.origin import SetAside
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.math_problems import Problem, make_problems
 from openqwen.eval.exact_answer import Answered, exact_answers
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from openqwen.data.comparisons import make_comparisons
-from openqwen.data.conversations import conversations_of
+from openqwen.data.training.comparisons import make_comparisons
+from openqwen.data.training.conversations import conversations_of
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning
 from openqwen.train.reward import train_scorer

@@ -6,8 +6,8 @@ from typing import Any
 from openqwen.core.errors import UserError
 from openqwen.core.files import write_json
 from openqwen.core.log import say
-from openqwen.data.origin import SetAside
-from openqwen.data.preferences import Pair, read_pairs
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.preferences import Pair, read_pairs
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning
 from openqwen.train.reward import train_scorer

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from openqwen.data.shards import build_shards
-from openqwen.data.shards_config import ShardsConfig
+from openqwen.data.training.config import ShardsConfig
+from openqwen.data.training.shards import build_shards
 from openqwen.lineage.stage import StageWork
 
 

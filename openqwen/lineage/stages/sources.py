@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from openqwen.data.sources import gather_sources
-from openqwen.data.sources_config import SourcesConfig
+from openqwen.data.inputs.config import SourcesConfig
+from openqwen.data.inputs.sources import gather_sources
 from openqwen.lineage.stage import StageWork
 
 

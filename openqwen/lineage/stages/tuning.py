@@ -9,9 +9,9 @@ from openqwen.core.config import to_plain
 from openqwen.core.documents import Message
 from openqwen.core.files import read_json, write_json
 from openqwen.core.log import say
-from openqwen.data.conversations import Conversation, first_question, read_conversations
-from openqwen.data.origin import SetAside
-from openqwen.data.packing import Encoded, encode_conversations
+from openqwen.data.inputs.origin import SetAside
+from openqwen.data.training.conversations import Conversation, first_question, read_conversations
+from openqwen.data.training.packing import Encoded, encode_conversations
 from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
 from openqwen.model.formats.card import write_model_card

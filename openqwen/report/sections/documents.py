@@ -17,7 +17,6 @@ STEPS = {
     "licence": "licence",
     "language": "language",
     "url": "same URL",
-    "url": "same URL",
     "exact": "exact duplicates",
     "minhash": "near-duplicates",
     "rules": "quality rules",

@@ -1,0 +1,1 @@
+"""Running tasks: on this machine's processes or on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""From bytes to clean text, a page that hangs or bursts losing only itself."""

@@ -1,0 +1,1 @@
+"""What comes in: files and object stores, their rows and records, named sources."""

@@ -1,0 +1,1 @@
+"""Rule filters: quality, repetition, code, offensive terms."""

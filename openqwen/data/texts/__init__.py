@@ -1,0 +1,1 @@
+"""Texts by language for learning and comparing vocabularies."""
