@@ -6,14 +6,17 @@ Writes the vocabulary files and `compression.json`. The same documents and setti
 bytes, on any number of threads.
 """
 
+import functools
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rustbpe
+from numpy.typing import NDArray
 
 from openqwen.core.documents import Document, read_documents
 from openqwen.core.errors import UserError
@@ -32,9 +35,8 @@ COMPRESSION_FILE = "compression.json"
 _BUFFER_TEXTS = 256  # the trainer holds this many texts at once
 _PIECE_CHARACTERS = 4_096  # what an even sample takes or leaves
 _CHECKED_TEXTS = 200  # make the round trip after training
-_LONG_RUN = re.compile(
-    "|".join(f"{kind}{{{MAX_TOKEN_CHARACTERS}}}" for kind in (r"[^\W\d_]", r"\s", r"(?:[^\w\s]|_)"))
-)
+_RUN_KINDS = (r"[^\W\d_]", r"\s", r"(?:[^\w\s]|_)")  # letters, spaces, other signs
+_LONG_RUN = re.compile("|".join(f"{kind}{{{MAX_TOKEN_CHARACTERS}}}" for kind in _RUN_KINDS))
 
 Keep = Callable[[Document], bool]
 
@@ -166,10 +168,32 @@ def _place(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48
 
 
-def _cut_long_runs(text: str) -> Iterator[str]:
+def _cut_long_runs(text: str) -> Iterable[str]:
     text = without_surrogates(text)
+    if not _has_long_run(text):
+        return (text,)
     cuts = [0, *(match.end() for match in _LONG_RUN.finditer(text)), len(text)]
     return (text[a:b] for a, b in itertools.pairwise(cuts))
+
+
+def _has_long_run(text: str) -> bool:
+    """Return whether `_LONG_RUN` is found; ten times as fast as looking for it."""
+    kinds = _kinds_of_characters()[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
+    changes = np.flatnonzero(kinds[1:] != kinds[:-1])
+    bounds = np.concatenate(([-1], changes, [len(kinds) - 1]))
+    runs = np.flatnonzero(np.diff(bounds) >= MAX_TOKEN_CHARACTERS)
+    return bool(kinds[bounds[runs + 1]].any())
+
+
+@functools.cache
+def _kinds_of_characters() -> NDArray[np.uint8]:
+    """Return what each code point is to `_LONG_RUN`; 0 for what stands in no run."""
+    every = "".join(map(chr, range(0x110000)))
+    kinds = np.zeros(len(every), np.uint8)
+    for kind, pattern in enumerate(_RUN_KINDS, 1):
+        for match in re.finditer(f"{pattern}+", every):
+            kinds[slice(*match.span())] = kind
+    return kinds
 
 
 def _check(tokenizer: Tokenizer, texts: Iterator[str]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,7 @@ import regex
 from openqwen.core.config import parse_config
 from openqwen.core.documents import Document, write_documents
 from openqwen.core.errors import UserError
+from openqwen.tokenizer import train as train_module
 from openqwen.tokenizer.compression import measure_compression
 from openqwen.tokenizer.config import TokenizerConfig
 from openqwen.tokenizer.tokenizer import Tokenizer
@@ -207,3 +209,16 @@ def test_settings_say_what_they_mean_and_refuse_what_cannot_be():
     assert TokenizerConfig().num_ranks == 151_643
     with pytest.raises(UserError, match=r"num_ranks = 256 is not valid"):
         parse_config(TokenizerConfig, {"num_ranks": 256}, where="my.toml")
+
+
+def test_long_runs_are_found_as_the_expression_that_cuts_them_finds_them():
+    draw = random.Random(0)
+    signs = ["a", "中", " ", "\n", "_", "-", "1", "é", "٣", "\u0301", "\x1c", "\u3000"]
+    found = 0
+    for _ in range(3_000):
+        counts = draw.choices([1, 2, 60, 64, 127, 128, 200], k=draw.randint(0, 5))
+        text = "".join(draw.choice(signs) * count for count in counts)
+        expected = train_module._LONG_RUN.search(text) is not None
+        assert train_module._has_long_run(text) is expected, text
+        found += expected
+    assert 1_000 < found < 2_900
