@@ -86,6 +86,9 @@ def open_library(source: CompiledSource) -> tuple[ctypes.CDLL | None, str]:
 
 def _compile(source: CompiledSource, path: Path) -> None:
     """Build the library beside its final place and rename it; raises what the loader raises."""
+    compiler = environment("CXX", "c++")  # what the loader takes
+    if os.name == "posix" and shutil.which(compiler) is None:
+        raise OSError(f"there is no {compiler}")
     from torch.utils import cpp_extension
 
     say(f"{'kernels':<14}compiling {source.name} once for this processor, some seconds")
