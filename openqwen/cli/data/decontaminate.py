@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from openqwen.cli.data.engine_options import add_engine_options
+from openqwen.cli.data.engine_options import add_engine_options, free_directory
 
 NAME = "decontaminate"
 HELP = "find 13-grams shared with benchmark files; drop, cut or only report the documents"
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from openqwen.data.inputs.document_rows import find_document_files
 
     config, engine_config = _settings(args)
-    out = _free(Path(args.out))
+    out = free_directory(Path(args.out), NAME)
     inputs = Inputs(
         find_document_files([Path(path).absolute() for path in args.inputs]),
         [Path(path).absolute() for path in args.against],
@@ -95,22 +95,6 @@ def _settings(args: argparse.Namespace) -> tuple[Any, Any]:
     engine = {"name": args.engine or "local", "num_workers": args.workers or 0}
     config = parse_config(DecontaminateConfig, given, where="data decontaminate")
     return config, parse_config(EngineConfig, engine, where="data decontaminate")
-
-
-def _free(out: Path) -> Path:
-    """Return the output directory if nothing of somebody else's would be lost in it."""
-    from openqwen.core.errors import UserError
-    from openqwen.core.files import read_json
-    from openqwen.core.manifest import MANIFEST_NAME, SCRATCH_NAME
-
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; name a directory")
-    if not out.exists() or not any(out.iterdir()) or (out / SCRATCH_NAME).is_dir():
-        return out
-    manifest = out / MANIFEST_NAME
-    if not manifest.is_file() or read_json(manifest).get("stage") != NAME:
-        raise UserError(f"--out {out} holds other files; name an empty or new directory")
-    return out
 
 
 def _say(counts: dict[str, Any], out: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from openqwen.cli.data.engine_options import add_engine_options, add_engine_settings
+from openqwen.cli.data.engine_options import add_engine_options, add_engine_settings, free_directory
 from openqwen.cli.recipe_arguments import add_settings
 
 NAME = "dedup"
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from openqwen.data.kernels.ops import which_kernels
 
     config = _settings(args)
-    out = _free(Path(args.out))
+    out = free_directory(Path(args.out), NAME)
     say(f"{'dedup sketch':<24}{which_kernels()}")
     with open_engine(config.engine) as engine:
         counts = dedup_files(
@@ -77,22 +77,6 @@ def _settings(args: argparse.Namespace) -> Any:
     if args.threshold is not None:
         args.assignments.insert(0, f"documents.minhash.threshold={args.threshold}")
     return resolve("tiny", args.assignments).recipe.documents
-
-
-def _free(out: Path) -> Path:
-    """Return the output directory if nothing of somebody else's would be lost in it."""
-    from openqwen.core.errors import UserError
-    from openqwen.core.files import read_json
-    from openqwen.core.manifest import MANIFEST_NAME, SCRATCH_NAME
-
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; name a directory")
-    if not out.exists() or not any(out.iterdir()) or (out / SCRATCH_NAME).is_dir():
-        return out
-    manifest = out / MANIFEST_NAME
-    if not manifest.is_file() or read_json(manifest).get("stage") != NAME:
-        raise UserError(f"--out {out} holds other files; name an empty or new directory")
-    return out
 
 
 def _say(counts: dict[str, Any], out: Path, index: str | None) -> None:
