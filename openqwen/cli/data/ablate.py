@@ -43,16 +43,19 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--seeds {args.seeds}: at least one model of each variant is trained")
     add_paths(args)
     add_engine_settings(args)
-    out = Path(args.out)
+    out, given = Path(args.out), list(args.assignments)
+    recipe = resolve(args.recipe, given).recipe
+    settings = {ALL: given}
+    for step in args.without:
+        skipped = json.dumps([*recipe.documents.skip, step])
+        settings[f"without {step}"] = [*given, f"documents.skip={skipped}"]
+    for assignments in settings.values():
+        resolve(args.recipe, assignments)  # a step that can't be left out is told before hours
     run_stage("sources", args, {}, out / "sources")
-    given = list(args.assignments)
     variants: dict[str, Path] = {}
-    for name, skipped in ((ALL, []), *((f"without {step}", [step]) for step in args.without)):
-        kept = resolve(args.recipe, given).recipe.documents.skip
-        args.assignments = [*given, f"documents.skip={json.dumps([*kept, *skipped])}"]
+    for name, args.assignments in settings.items():
         variants[name] = out / name.replace(" ", "-") / "documents"
         run_stage("documents", args, {"sources": out / "sources"}, variants[name])
-    recipe = resolve(args.recipe, given).recipe
     report = ablate(variants, recipe, out / "models", seeds=args.seeds)
     _print(report, [name for name in variants if name != ALL])
     print(f"ablate        {out / 'models' / 'ablation.json'}")
