@@ -323,6 +323,21 @@ def test_small_buckets_propose_every_pair_once_however_many_bands_they_share():
     assert MAX_BUCKET >= 3
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20)), max_size=60, unique=True),
+    st.integers(1, 20),
+)
+def test_pairs_are_all_those_of_every_bucket_however_few_are_held_at_once(entries, held):
+    keys = np.array([key for key, _ in entries], dtype=np.uint64)
+    documents = np.array([document for _, document in entries], dtype=np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("openqwen.data.dedup.pairs.PENDING_PAIRS", held)
+        left, right = candidate_pairs(keys, documents, pytest.fail, pytest.fail)
+    buckets = [{d for k, d in entries if k == key} for key in range(10)]
+    wanted = {(a, b) for bucket in buckets for a in bucket for b in bucket if a < b}
+    assert list(zip(left.tolist(), right.tolist(), strict=True)) == sorted(wanted)
+
+
 @pytest.mark.parametrize("shift", [0, 1 << 33])
 def test_pairs_are_sorted_and_each_stands_once_with_small_and_large_numbers(shift):
     left, right = np.array([3, 1, 1, 2, 1]) + shift, np.array([4, 9, 2, 2, 9]) + shift

@@ -15,6 +15,7 @@ from openqwen.data.dedup.ragged import Places
 from openqwen.data.shingles import Hashes
 
 MAX_BUCKET = 32  # documents of a bucket that are all compared with each other
+PENDING_PAIRS = 1 << 20  # found before they are made unique: many bands propose the same pair
 MAX_LEADERS = 64  # documents of a larger one that all others are compared with, at most
 
 # which of the documents `others` are near `one`
@@ -37,20 +38,44 @@ def candidate_pairs(
     edges = np.flatnonzero(sorted_keys[1:] != sorted_keys[:-1]) + 1
     starts = np.concatenate([[0], edges]) if len(keys) else edges
     sizes = np.diff(starts, append=len(keys))
-    lefts, rights = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    found = _Found()
     for size in np.unique(sizes[sizes > 1]).tolist():
-        buckets = sorted_documents[starts[sizes == size][:, None] + np.arange(size)]
+        firsts = starts[sizes == size]
         if size <= MAX_BUCKET:
             one, other = np.triu_indices(size, k=1)
-            lefts.append(buckets[:, one].ravel())
-            rights.append(buckets[:, other].ravel())
+            at_once = max(1, PENDING_PAIRS // len(one))
+            for begin in range(0, len(firsts), at_once):
+                chosen = firsts[begin : begin + at_once, None] + np.arange(size)
+                buckets = sorted_documents[chosen]
+                found.add(buckets[:, one].ravel(), buckets[:, other].ravel())
         else:
-            for bucket in buckets:
-                left, right = _led_pairs(order(np.unique(bucket)), near)
-                lefts.append(left)
-                rights.append(right)
-    left, right = np.concatenate(lefts), np.concatenate(rights)
-    return unique_pairs(np.minimum(left, right), np.maximum(left, right))
+            for first in firsts.tolist():
+                bucket = sorted_documents[first : first + size]
+                found.add(*_led_pairs(order(np.unique(bucket)), near))
+    return found.pairs()
+
+
+class _Found:
+    """Pairs as they are found; most come once a band, so they are made unique now and then."""
+
+    def __init__(self) -> None:
+        self.left = self.right = np.empty(0, np.int64)
+        self.waiting: list[tuple[Places, Places]] = []
+        self.num_waiting = 0
+
+    def add(self, one: Places, other: Places) -> None:
+        self.waiting.append((np.minimum(one, other), np.maximum(one, other)))
+        self.num_waiting += len(one)
+        if self.num_waiting > max(PENDING_PAIRS, len(self.left)):
+            self.pairs()
+
+    def pairs(self) -> tuple[Places, Places]:
+        """Return the pairs so far, sorted, each once."""
+        left = np.concatenate([self.left, *(pair[0] for pair in self.waiting)])
+        right = np.concatenate([self.right, *(pair[1] for pair in self.waiting)])
+        self.waiting, self.num_waiting = [], 0
+        self.left, self.right = unique_pairs(left, right)
+        return self.left, self.right
 
 
 def unique_pairs(left: Places, right: Places) -> tuple[Places, Places]:
