@@ -1,6 +1,7 @@
 """The machine we run on: environment (read only here), device, threads, precision, memory."""
 
 import contextlib
+import ctypes
 import os
 import platform
 import resource
@@ -56,6 +57,12 @@ def peak_memory_bytes() -> int:
                 return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def give_memory_back() -> None:
+    """Return to the system what this process has freed, as far as the C library can (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory_bytes(device: "torch.device | None" = None) -> int:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files, read_json, write_json
 from openqwen.core.log import Progress
-from openqwen.core.runtime import peak_memory_bytes, reset_peak_memory
+from openqwen.core.runtime import give_memory_back, peak_memory_bytes, reset_peak_memory
 from openqwen.data.engines.config import EngineConfig
 
 DONE_NAME = "done.json"
@@ -123,6 +123,7 @@ def perform(task: Task, folder: Path) -> None:
     folder.mkdir(parents=True)
     module, _, name = task.function.partition(":")
     function: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
+    give_memory_back()  # of the task before
     reset_peak_memory()
     started = time.monotonic()
     result = function(folder, **task.arguments)
