@@ -49,7 +49,7 @@ class MinHashConfig(Config):
         "whose URLs tell them: web pages', all documents' (rows of one data set may share one), no",
     )
     partition_bytes: int = setting(
-        256_000_000, "memory that one task of deduplication may take, in bytes, about", ge=1_000_000
+        64_000_000, "memory that one task of deduplication may take, in bytes, about", ge=1_000_000
     )
 
 
