@@ -86,7 +86,7 @@ def test_ray_gives_the_same_and_survives_a_killed_worker(tmp_path):
         pytest.skip("no network name space of one's own can be made here")
     code = (
         f"import sys; sys.path[:] = {[str(HERE), *sys.path]!r}; from pathlib import Path;"
-        "from test_engine import *; work = Path(sys.argv[1]);"
+        "from test_data_engine import *; work = Path(sys.argv[1]);"
         "done = run(work, [*squares(1, 2), dying(3, times=1), *squares(4)], name='ray');"
         "print([d.result['square'] for d in done]);"
         "run(work, [Task('b', 'engine_tasks:refuse', {})], name='ray')"
