@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from documents_for_tests import GOOD_CHINESE, GOOD_ENGLISH, page
-from test_documents_stage import html, variant
 from test_data_engine import ALONE
+from test_documents_stage import html, variant
 
 from openqwen.core.files import list_files, sha256_file
 from openqwen.core.manifest import SCRATCH_NAME, TIMINGS_NAME
