@@ -30,6 +30,9 @@ from openqwen.core.runtime import (
 
 SWITCH = "OPENQWEN_KERNELS"  # "off" keeps to torch's and numpy's own operations
 
+# what torch's loader may raise; setuptools asserts where somebody imported distutils before it
+FAILURES = (OSError, RuntimeError, ImportError, AssertionError, subprocess.SubprocessError)
+
 
 @dataclass(frozen=True)
 class CompiledSource:
@@ -75,7 +78,7 @@ def open_library(source: CompiledSource) -> tuple[ctypes.CDLL | None, str]:
     if not path.is_file():
         try:
             _compile(source, path)
-        except (OSError, RuntimeError, ImportError, subprocess.SubprocessError) as error:
+        except FAILURES as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             return None, f"they did not compile: {lines[0][:100]}"
     try:
