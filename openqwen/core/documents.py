@@ -9,11 +9,11 @@ written in batches and appear only when whole.
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,7 @@ from openqwen.core.files import atomic_path
 BATCH_ROWS = 1024
 BATCH_SIZE = 8_000_000  # bytes and characters in a batch, give or take one row
 
+ItemT = TypeVar("ItemT")
 Message = dict[str, str]  # {"role": ..., "content": ...}
 
 
@@ -97,8 +98,7 @@ DROP_SCHEMA = pa.schema(
 
 def write_pages(path: Path, pages: Iterable[Page]) -> int:
     """Write raw pages to Parquet; return how many."""
-    rows = ({name: getattr(p, name) for name in PAGE_SCHEMA.names} for p in pages)
-    return _write_rows(path, rows, PAGE_SCHEMA)
+    return _write_all(RowWriter(path, PAGE_SCHEMA, _page_row), pages)
 
 
 def read_pages(path: Path) -> Iterator[Page]:
@@ -109,7 +109,7 @@ def read_pages(path: Path) -> Iterator[Page]:
 
 def write_documents(path: Path, documents: Iterable[Document]) -> int:
     """Write documents to Parquet; return how many."""
-    return _write_rows(path, (_document_row(d) for d in documents), DOCUMENT_SCHEMA)
+    return _write_all(RowWriter(path, DOCUMENT_SCHEMA, _document_row), documents)
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -151,24 +151,28 @@ def count_rows(path: Path) -> int:
         raise UserError(f"{path} can't be read as Parquet: {error}") from None
 
 
-class DropWriter:
-    """Writes dropped documents as they come; the file appears when the block ends well.
+class RowWriter(Generic[ItemT]):
+    """Writes rows to Parquet as they come; the file appears when the block ends well.
 
-    with DropWriter(folder / "drops.parquet") as drops:
-        drops.add(drop)
+    with RowWriter(folder / "kept.parquet", schema, dict) as kept:
+        kept.add(row)
     """
 
-    def __init__(self, path: Path) -> None:
-        """Name the file."""
+    def __init__(
+        self, path: Path, schema: pa.Schema, row_of: Callable[[ItemT], dict[str, Any]]
+    ) -> None:
+        """Name the file, its columns, and what makes a row of an item."""
+        self._path, self._schema, self._row_of = path, schema, row_of
         self._stack = contextlib.ExitStack()
-        self._path = path
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[dict[str, Any]] = []
+        self._size = 0
+        self.count = 0
 
     def __enter__(self) -> Self:
         """Open the file under a temporary name."""
         temporary = self._stack.enter_context(atomic_path(self._path))
         self._writer = self._stack.enter_context(
-            pq.ParquetWriter(temporary, DROP_SCHEMA, compression="zstd")
+            pq.ParquetWriter(temporary, self._schema, compression="zstd")
         )
         return self
 
@@ -183,16 +187,27 @@ class DropWriter:
             self._flush()
         self._stack.__exit__(kind, error, trace)
 
-    def add(self, drop: Drop) -> None:
-        """Take one drop."""
-        self._rows.append({name: getattr(drop, name) for name in DROP_SCHEMA.names})
-        if len(self._rows) == BATCH_ROWS:
+    def add(self, item: ItemT) -> None:
+        """Take one item; rows are written in batches bounded by number and size."""
+        row = self._row_of(item)
+        self._rows.append(row)
+        self._size += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
+        self.count += 1
+        if len(self._rows) == BATCH_ROWS or self._size >= BATCH_SIZE:
             self._flush()
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, DROP_SCHEMA))
-            self._rows = []
+            self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
+            self._rows, self._size = [], 0
+
+
+class DropWriter(RowWriter[Drop]):
+    """Writes dropped documents."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file."""
+        super().__init__(path, DROP_SCHEMA, _drop_row)
 
 
 def read_drops(path: Path) -> Iterator[Drop]:
@@ -229,27 +244,16 @@ def _document_row(document: Document) -> dict[str, object]:
     return row
 
 
-def _batches(rows: Iterable[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
-    """Yield rows in lists, bounded by their number and by their texts' size: memory stays small."""
-    batch: list[dict[str, object]] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
-        if len(batch) == BATCH_ROWS or size >= BATCH_SIZE:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _drop_row(drop: Drop) -> dict[str, Any]:
+    return {name: getattr(drop, name) for name in DROP_SCHEMA.names}
 
 
-def _write_rows(path: Path, rows: Iterable[dict[str, object]], schema: pa.Schema) -> int:
-    count = 0
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
-    ):
-        for batch in _batches(rows):
-            writer.write_table(pa.Table.from_pylist(batch, schema))
-            count += len(batch)
-    return count
+def _page_row(page: Page) -> dict[str, Any]:
+    return {name: getattr(page, name) for name in PAGE_SCHEMA.names}
+
+
+def _write_all(writer: RowWriter[ItemT], items: Iterable[ItemT]) -> int:
+    with writer:
+        for item in items:
+            writer.add(item)
+    return writer.count

@@ -27,7 +27,7 @@ from openqwen.data.config import DocumentsConfig
 from openqwen.data.dedup.find import find_duplicates
 from openqwen.data.dedup.index import extend_index
 from openqwen.data.engines.engine import Done, Engine, Task, open_engine, phase_facts, run_phase
-from openqwen.data.inputs.origin import MAX_EXAMPLES
+from openqwen.data.inputs.origin import SetAside
 from openqwen.data.inputs.splits import list_splits
 from openqwen.data.mixture import plan_mixture
 from openqwen.data.part_tasks import DOCUMENTS, DROPS, FUNNEL, INDEX, SKETCH, WEIGHED
@@ -232,6 +232,7 @@ def _inputs(sources: Path, config: DocumentsConfig) -> list[dict[str, Any]]:
         limit = facts["max_pages_per_source"]
         splits = list_splits(own, target_bytes=WHOLE if limit else config.partition_bytes)
         common = {"licence": facts["licence"], "max_pages": limit}
+        common["max_page_bytes"] = facts["max_page_bytes"]
         inputs += [{"split": split.as_json()} | common for split in splits]
     else:
         listed = facts["sources"].items()
@@ -244,6 +245,7 @@ def _inputs(sources: Path, config: DocumentsConfig) -> list[dict[str, Any]]:
 def _add_up(parts: list[Done]) -> dict[str, dict[str, Any]]:
     """Return inputs.json: pages, bytes, licences and what was set aside, by source."""
     rows: dict[str, dict[str, Any]] = {}
+    set_aside: dict[str, SetAside] = {}
 
     def row(source: str) -> dict[str, Any]:
         empty = {"asked": False, "pages": 0, "bytes": 0, "licences": [], "set_aside": {}}
@@ -252,17 +254,15 @@ def _add_up(parts: list[Done]) -> dict[str, dict[str, Any]]:
     for part in parts:
         result = part.result
         if result["source"]:
-            of_split = row(result["source"])
-            of_split["asked"] = True
-            for reason, found in result["set_aside"].items():
-                known = of_split["set_aside"].setdefault(reason, {"count": 0, "examples": []})
-                known["count"] += found["count"]
-                known["examples"] = (known["examples"] + found["examples"])[:MAX_EXAMPLES]
+            row(result["source"])["asked"] = True
+            set_aside.setdefault(result["source"], SetAside()).take_in(result["set_aside"])
         for source, pages in result["pages"].items():
             found = row(source)
             found["pages"] += pages
             found["bytes"] += result["bytes"][source]
             found["licences"] = sorted({*found["licences"], *result["licences"][source]})
+    for source, of_source in set_aside.items():
+        rows[source]["set_aside"] = of_source.as_json()
     return dict(sorted(rows.items()))
 
 

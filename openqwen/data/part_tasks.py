@@ -41,12 +41,12 @@ from openqwen.data.personal.mask import mask_personal_data
 from openqwen.data.rules.apply import apply_rules
 from openqwen.data.rules.block_list import block_terms
 from openqwen.data.scores.step import ScoreDocuments
-from openqwen.data.steps import Outcome, Rejected, Step
+from openqwen.data.steps import Outcome, Rejected, Step, batches
 from openqwen.data.weighed import Weighed
 
 DOCUMENTS, DROPS, FUNNEL = "documents.parquet", "drops.parquet", "funnel.json"
 SKETCH, WEIGHED, INDEX = "sketch", "weighed.npz", "index"
-BATCH = 256  # documents sketched at once
+BATCH_DOCUMENTS, BATCH_CHARS = 256, 4_000_000  # sketched at once
 
 # the funnel's steps of deduplication, and the reasons of each
 DUPLICATES = {
@@ -65,6 +65,7 @@ def read_part(
     split: dict[str, Any] | None = None,
     licence: str = "",
     max_pages: int = 0,
+    max_page_bytes: int = 0,
     barred: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Turn the pages of one input into documents with a language and their sketches.
@@ -77,6 +78,7 @@ def read_part(
         split: the user's own files, as `Split.as_json` says them.
         licence: of pages that name none.
         max_pages: pages taken at most; 0 takes all.
+        max_page_bytes: size above which a page of the split is set aside.
         barred: sources whose licence forbids commercial use.
 
     Returns:
@@ -93,7 +95,11 @@ def read_part(
     ):
         funnel = Funnel(config.audit, seed=seed, keep_drop=drops.add)
         found = (
-            read_pages(Path(pages)) if split is None else gathered.of_split(split, licence, config)
+            read_pages(Path(pages))
+            if split is None
+            else gathered.of_split(
+                split, licence, min(max_page_bytes, config.extract.max_page_bytes)
+            )
         )
         # a worker has one child that parses: there are as many workers as processors
         parsers = max(config.extract.num_workers, 1)
@@ -118,13 +124,10 @@ class _Gathered:
         self.set_aside = SetAside()
         self.source = ""
 
-    def of_split(
-        self, split: dict[str, Any], licence: str, config: DocumentsConfig
-    ) -> Iterator[Page]:
+    def of_split(self, split: dict[str, Any], licence: str, max_page_bytes: int) -> Iterator[Page]:
         chosen = Split.from_json(split)
         self.source = chosen.source
-        limit = config.extract.max_page_bytes
-        return read_split(chosen, Origin(chosen.source, licence, limit, self.set_aside))
+        return read_split(chosen, Origin(chosen.source, licence, max_page_bytes, self.set_aside))
 
     def counted(self, pages: Iterable[Page]) -> Iterator[Page]:
         for number, page in enumerate(pages, start=1):
@@ -147,15 +150,9 @@ class _Gathered:
 
 def _sketched(documents: Iterator[Document], sketch: SketchWriter) -> Iterator[Document]:
     """Pass documents on, their sketches written a batch at a time."""
-    batch: list[Document] = []
-    for document in documents:
-        batch.append(document)
-        if len(batch) == BATCH:
-            sketch.add(batch)
-            yield from batch
-            batch = []
-    sketch.add(batch)
-    yield from batch
+    for batch in batches(documents, BATCH_DOCUMENTS, BATCH_CHARS):
+        sketch.add(batch)
+        yield from batch
 
 
 def index_benchmarks(

@@ -26,3 +26,19 @@ class Rejected:
 
 Outcome = Document | Rejected
 Step = Callable[[Iterable[Document]], Iterator[Outcome]]
+
+
+def batches(
+    documents: Iterable[Document], max_documents: int, max_chars: int
+) -> Iterator[list[Document]]:
+    """Yield documents in lists, bounded by their number and, give or take one, by their size."""
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += len(document.text)
+        if len(batch) == max_documents or size >= max_chars:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

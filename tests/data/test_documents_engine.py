@@ -49,7 +49,7 @@ def sources(tmp_path_factory):
         found = page(html(variant(GOOD_ENGLISH, number % 7)))
         (root / "pages" / f"{number}.html").write_bytes(found.content)
     facts = {"paths": [str(root / n) for n in ("a.jsonl", "b.jsonl", "pages")], "sources": {}}
-    facts |= {"licence": "CC0-1.0", "max_pages_per_source": 0}
+    facts |= {"licence": "CC0-1.0", "max_pages_per_source": 0, "max_page_bytes": 16_000_000}
     (root / "stage" / "benchmarks").mkdir(parents=True)
     (root / "stage" / "sources.json").write_text(json.dumps(facts))
     return root / "stage"
@@ -81,6 +81,22 @@ def test_there_are_parts_and_drops_of_every_kind_of_duplicate(sources, alone, tm
     assert funnel["url"]["dropped"]["same url"] > 0
     assert funnel["exact"]["dropped"]["same text"] > 0
     assert funnel["minhash"]["dropped"]["near duplicate"] > 0
+
+
+def test_a_page_above_the_sources_limit_is_set_aside(sources, tmp_path):
+    facts = json.loads((sources / "sources.json").read_text())
+    stage = tmp_path / "stage"
+    (stage / "benchmarks").mkdir(parents=True)
+    facts |= {
+        "paths": facts["paths"][:1],
+        "max_page_bytes": 790,
+    }  # Chinese rows have more, English ones less
+    (stage / "sources.json").write_text(json.dumps(facts))
+    config = CONFIG.model_copy(update={"skip": ("rules",)})
+    build_documents(config, stage, tmp_path / "out", seed=0)
+    inputs = json.loads((tmp_path / "out" / "inputs.json").read_text())
+    assert inputs["a"]["pages"] == 20
+    assert [row["count"] for row in inputs["a"]["set_aside"].values()] == [10]
 
 
 def test_any_number_of_workers_gives_the_same_bytes(sources, alone, tmp_path):
@@ -127,7 +143,8 @@ def test_memory_does_not_grow_with_the_input(tmp_path):
                 text = " ".join(draw.choices(words, k=1000)) + ". The end is near to the sea."
                 file.write(json.dumps({"id": str(number), "text": text}) + "\n")
         facts = {"paths": [str(root / "rows.jsonl")], "sources": {}, "licence": "CC0-1.0"}
-        (root / "sources.json").write_text(json.dumps(facts | {"max_pages_per_source": 0}))
+        facts |= {"max_pages_per_source": 0, "max_page_bytes": 16_000_000}
+        (root / "sources.json").write_text(json.dumps(facts))
         config = DocumentsConfig(
             partition_bytes=4_000_000, engine=EngineConfig(num_workers=1), skip=("rules",)
         )

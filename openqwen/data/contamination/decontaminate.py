@@ -26,7 +26,7 @@ from openqwen.data.contamination.benchmark_index import (
 )
 from openqwen.data.contamination.config import DecontaminateConfig
 from openqwen.data.shingles import Hashes
-from openqwen.data.steps import Outcome, Rejected
+from openqwen.data.steps import Outcome, Rejected, batches
 
 __all__ = ["BenchmarkItem", "Decontaminate", "read_benchmarks"]
 
@@ -74,7 +74,7 @@ class Decontaminate:
 
     def _looked_at(self, documents: Iterable[Document]) -> Iterator[tuple[Document, Found | None]]:
         """Yield documents with what they share, looked for in many at once, in order."""
-        for batch in batches(documents):
+        for batch in batches(documents, BATCH_DOCUMENTS, BATCH_CHARS):
             texts = [document.text for document in batch]
             found = self.index.overlaps_of(texts, ignored=self.ignored)
             yield from zip(batch, found, strict=True)
@@ -102,20 +102,6 @@ class Decontaminate:
         if not text:
             return rejected, []
         return replace(document, text=text), [_cut(document.text, *span) for span in gone]
-
-
-def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Yield documents in lists, bounded by their number and by their texts' size."""
-    batch: list[Document] = []
-    size = 0
-    for document in documents:
-        batch.append(document)
-        size += len(document.text)
-        if len(batch) == BATCH_DOCUMENTS or size >= BATCH_CHARS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def cut_out(

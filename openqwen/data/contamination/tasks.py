@@ -13,21 +13,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from openqwen.core.documents import Document
+from openqwen.core.documents import Document, RowWriter
 from openqwen.data.contamination.benchmark_index import BenchmarkIndex
 from openqwen.data.contamination.config import DecontaminateConfig
-from openqwen.data.contamination.decontaminate import Decontaminate, batches
+from openqwen.data.contamination.decontaminate import BATCH_CHARS, BATCH_DOCUMENTS, Decontaminate
 from openqwen.data.contamination.report import Account
 from openqwen.data.inputs.document_rows import (
     KEPT_SCHEMA,
     DocumentRow,
-    RowWriter,
     document_schema,
     kept_row,
     read_document_rows,
 )
 from openqwen.data.inputs.origin import SetAside
-from openqwen.data.steps import Outcome, Rejected
+from openqwen.data.steps import Outcome, Rejected, batches
 
 KEPT, DROPPED, MATCHES, CUTS = "kept.parquet", "dropped.parquet", "matches.jsonl", "cuts.jsonl"
 GRAMS = "grams.npy"
@@ -46,7 +45,8 @@ def count_file(
     opened = BenchmarkIndex.open(Path(index))
     grams = [np.empty(0, dtype=np.uint64)]
     rows = read_document_rows(Path(file), SetAside())
-    for batch in batches(row.document for row in rows):
+    documents = (row.document for row in rows)
+    for batch in batches(documents, BATCH_DOCUMENTS, BATCH_CHARS):
         found = opened.overlaps_of([document.text for document in batch])
         grams += (one.grams for one in found if one is not None)
     np.save(folder / GRAMS, np.concatenate(grams))
@@ -75,8 +75,8 @@ def check_file(
     found = Account()
     schema = document_schema(path)
     with (
-        RowWriter(folder / KEPT, schema or KEPT_SCHEMA) as kept,
-        RowWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped,
+        RowWriter[dict[str, Any]](folder / KEPT, schema or KEPT_SCHEMA, dict) as kept,
+        RowWriter[dict[str, Any]](folder / DROPPED, DROPPED_SCHEMA, dict) as dropped,
         (folder / MATCHES).open("w", encoding="utf-8") as matches,
         (folder / CUTS).open("w", encoding="utf-8") as cuts,
     ):

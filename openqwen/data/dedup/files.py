@@ -32,6 +32,7 @@ from openqwen.data.dedup.index import extend_index, index_parts
 from openqwen.data.dedup.row_tables import KINDS
 from openqwen.data.dedup.verdicts import Reason
 from openqwen.data.engines.engine import Done, Engine, Task, read_done, run_phase
+from openqwen.data.inputs.origin import SetAside
 from openqwen.data.inputs.splits import Split, list_splits
 from openqwen.data.inputs.stores import InputFile, Store, is_uri
 
@@ -167,18 +168,15 @@ def _counts(parts: list[Done], verdicts: list[Path]) -> dict[str, Any]:
         assert done is not None, f"{folder} is not finished"
         for reason, count in zip(Reason, done.result["reasons"], strict=True):
             reasons[reason.words] += count
-    set_aside: dict[str, dict[str, Any]] = {}
+    set_aside = SetAside()
     for part in parts:
-        for why, row in part.result["set_aside"].items():
-            kept = set_aside.setdefault(why, {"count": 0, "examples": []})
-            kept["count"] += row["count"]
-            kept["examples"] = (kept["examples"] + row["examples"])[:20]
+        set_aside.take_in(part.result["set_aside"])
     return {
         "documents": sum(part.result["documents"] for part in parts),
         "bytes": sum(part.result["bytes"] for part in parts),
         "kept": reasons.pop(""),
         "dropped": {why: count for why, count in reasons.items() if count},
-        "set_aside": set_aside,
+        "set_aside": set_aside.as_json(),
     }
 
 

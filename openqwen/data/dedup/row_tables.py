@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openqwen.data.inputs.origin import GZIP_ERRORS, SetAside, open_unpacked
+from openqwen.data.inputs.row_files import skip_line
 from openqwen.data.inputs.stores import InputFile, StoreError
 
 KINDS = (".jsonl", ".parquet")
@@ -24,7 +25,6 @@ KNOWN = ("id", "text")
 BATCH_ROWS = 1000
 BATCH_BYTES = 16_000_000
 MAX_ROW_BYTES = 64_000_000
-SKIP_BYTES = 1 << 20
 UTF8_MARK = b"\xef\xbb\xbf"
 
 Line = tuple[int, bytes | None]  # where it begins; None for one that is too long
@@ -96,24 +96,14 @@ def _lines(file: IO[bytes], start: int, end: int | None) -> Iterator[Line]:
     offset = start
     if start:
         file.seek(start - 1)
-        offset += _skip_line(file) - 1
+        offset += skip_line(file) - 1
     while (end is None or offset < end) and (line := file.readline(MAX_ROW_BYTES + 1)):
         begin, offset = offset, offset + len(line)
         if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
-            offset += _skip_line(file)
+            offset += skip_line(file)
             yield begin, None
         elif line.strip():
             yield begin, line
-
-
-def _skip_line(file: IO[bytes]) -> int:
-    """Go to the next line in small steps; return how many bytes were passed."""
-    passed = 0
-    while rest := file.readline(SKIP_BYTES):
-        passed += len(rest)
-        if rest.endswith(b"\n"):
-            break
-    return passed
 
 
 def _parse(line: bytes) -> tuple[str, str, str]:

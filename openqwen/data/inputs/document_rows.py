@@ -2,25 +2,23 @@
 
     for row in read_document_rows(Path("part.jsonl.gz"), set_aside):
         row.document.id, row.document.text, row.place
-    with RowWriter(folder / "kept.parquet", KEPT_SCHEMA) as kept: kept.add(kept_row(row, document))
+    with RowWriter(folder / "kept.parquet", KEPT_SCHEMA, dict) as kept:
+        kept.add(kept_row(row, document))
 
 Conversations may have any form of `conversation_rows` (OpenAI, ShareGPT, Alpaca). A row that is
 neither is set aside; the rest of its file goes on.
 """
 
-import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openqwen.core.documents import BATCH_ROWS, BATCH_SIZE, DOCUMENT_SCHEMA, Document, Message
-from openqwen.core.files import atomic_path
+from openqwen.core.documents import DOCUMENT_SCHEMA, Document, Message
 from openqwen.data.inputs.origin import SetAside
 from openqwen.data.inputs.raw_rows import RawRow, find_row_files, read_raw_rows, row_kind
 from openqwen.data.inputs.rows import MESSAGES, TEXT, row_text
@@ -146,45 +144,3 @@ def kept_row(row: DocumentRow, document: Document, *, as_stage: bool) -> dict[st
         "fields": fields if isinstance(fields, str) else None,
         **{name: getattr(document, name) or None for name in FACTS},
     }
-
-
-class RowWriter:
-    """Writes rows to Parquet as they come; the file appears when the block ends well."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        """Name the file and its columns."""
-        self._path, self._schema = path, schema
-        self._stack = contextlib.ExitStack()
-        self._rows: list[dict[str, Any]] = []
-        self._size = 0
-
-    def __enter__(self) -> Self:
-        """Open the file under a temporary name."""
-        temporary = self._stack.enter_context(atomic_path(self._path))
-        self._writer = self._stack.enter_context(
-            pq.ParquetWriter(temporary, self._schema, compression="zstd")
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Write what is left and give the file its name, or remove it after an error."""
-        if error is None:
-            self._flush()
-        self._stack.__exit__(kind, error, trace)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Take one row."""
-        self._rows.append(row)
-        self._size += sum(len(value) for value in row.values() if isinstance(value, str))
-        if len(self._rows) == BATCH_ROWS or self._size >= BATCH_SIZE:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
-            self._rows, self._size = [], 0

@@ -35,6 +35,13 @@ class SetAside:
         if len(kept) < MAX_EXAMPLES:
             kept.append(where)
 
+    def take_in(self, facts: dict[str, dict[str, Any]]) -> None:
+        """Add what another one counted, as its `as_json` says it."""
+        for reason, row in facts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + row["count"]
+            kept = self.examples.setdefault(reason, [])
+            kept += row["examples"][: MAX_EXAMPLES - len(kept)]
+
     def summary(self) -> str:
         """Return one phrase with the counts, the most frequent reason first, or ""."""
         if not self.counts:

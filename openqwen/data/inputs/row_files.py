@@ -34,14 +34,14 @@ def read_jsonl(
         index, offset = 0, start
         if start:
             opened.seek(start - 1)
-            offset += _skip_line(opened) - 1
+            offset += skip_line(opened) - 1
         while (end is None or offset < end) and (
             line := opened.readline(origin.max_page_bytes + 1)
         ):
             place = f"{where}@{offset}" if by_byte else f"{where}#{index}"
             index, offset = index + 1, offset + len(line)
             if len(line) > origin.max_page_bytes and not line.endswith(b"\n"):
-                offset += _skip_line(opened)
+                offset += skip_line(opened)
                 origin.set_aside.add(TOO_LARGE, place)
             elif line.strip():
                 try:
@@ -52,7 +52,7 @@ def read_jsonl(
                     yield from read_row(row, place, origin)
 
 
-def _skip_line(file: IO[bytes]) -> int:
+def skip_line(file: IO[bytes]) -> int:
     """Go to the next line in small steps; return how many bytes were passed."""
     passed = 0
     while rest := file.readline(SKIP_BYTES):

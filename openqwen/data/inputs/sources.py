@@ -81,7 +81,8 @@ def gather_sources(config: SourcesConfig, out: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"paths": list(config.paths)}
     if config.paths:
         sources = _list_paths(config)
-        facts |= {"licence": config.licence, "max_pages_per_source": config.max_pages_per_source}
+        names = ("licence", "max_pages_per_source", "max_page_bytes")
+        facts |= {name: getattr(config, name) for name in names}
     else:
         gathered = _gather_catalogue(config, out, left_out)
         sources = {name: found.as_json() for name, found in gathered.items()}

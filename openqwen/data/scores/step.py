@@ -26,7 +26,7 @@ from openqwen.data.scores.scorer import (
     read_card,
     rounded,
 )
-from openqwen.data.steps import Outcome, Rejected
+from openqwen.data.steps import Outcome, Rejected, batches
 
 BATCH_DOCUMENTS = 64  # scored at once: what arrays cost by call is spread over them
 BATCH_CHARS = 1_000_000
@@ -64,7 +64,7 @@ class ScoreDocuments:
 
     def __call__(self, documents: Iterable[Document]) -> Iterator[Outcome]:
         """Give each document its scores; reject those that enough models object to; in order."""
-        for batch in _batches(documents):
+        for batch in batches(documents, BATCH_DOCUMENTS, BATCH_CHARS):
             yield from map(self._judge, self._scored(batch))
 
     @property
@@ -142,16 +142,3 @@ def check_models(config: ScoresConfig) -> None:
 def score_documents(config: ScoresConfig, documents: Iterable[Document]) -> Iterator[Outcome]:
     """Run the step once, without language models handed in."""
     return ScoreDocuments(config)(documents)
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    size = 0
-    for document in documents:
-        batch.append(document)
-        size += len(document.text)
-        if len(batch) == BATCH_DOCUMENTS or size >= BATCH_CHARS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
