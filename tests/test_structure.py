@@ -10,15 +10,16 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "openqwen"
 FILES = sorted(PACKAGE.rglob("*.py"))
 EVERYTHING = {p.name for p in PACKAGE.iterdir() if p.is_dir() and (p / "__init__.py").is_file()}
-CONFIG_ROOMS = {"data", "tokenizer", "train", "eval", "report", "model"}
+CONFIG_ROOMS = {"data", "tokenizer", "train", "eval", "report", "model", "parallel"}
 
 MAY_IMPORT = {
     "core": set(),
     "tokenizer": {"core"},
     "data": {"core", "tokenizer"},
     "model": {"core"},
-    "infer": {"core", "tokenizer", "model"},
-    "train": {"core", "tokenizer", "data", "model"},
+    "parallel": {"core", "model"},
+    "infer": {"core", "tokenizer", "model", "parallel"},
+    "train": {"core", "tokenizer", "data", "model", "parallel"},
     "eval": {"core", "tokenizer", "data", "model", "infer"},
     "studies": EVERYTHING - {"cli", "lineage", "report"},
     "recipes": {"core"} | CONFIG_ROOMS,  # of these, config modules only
