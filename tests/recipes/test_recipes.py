@@ -5,9 +5,11 @@ import pytest
 from openqwen.cli.main import main
 from openqwen.core.config import to_plain
 from openqwen.core.errors import UserError
+from openqwen.model.config import QWEN_1_8B, QWEN_7B, QWEN_14B
 from openqwen.recipes import BUILTIN
 from openqwen.recipes.resolve import resolve
 from openqwen.recipes.show import to_toml
+from openqwen.train.pretrain import model_config
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -92,3 +94,22 @@ def test_unknown_recipes_and_stages_are_refused(capsys, tmp_path):
     assert "the stages are sources, documents, tokenizer" in capsys.readouterr().err
     assert main(["status", str(tmp_path / "nothing")]) == 2
     assert "is not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "tokens"),
+    [
+        ("qwen-1.8b", QWEN_1_8B, 2.2e12),
+        ("qwen-7b", QWEN_7B, 2.4e12),
+        ("qwen-14b", QWEN_14B, 3.0e12),
+    ],
+)
+def test_the_reports_recipes_have_the_reports_sizes(name, preset, tokens):
+    recipe = resolve(name).recipe
+    rows = 152_064 if name == "qwen-14b" else 151_936
+    shape = model_config(recipe.base, vocab_size=rows, context_length=recipe.shards.context_length)
+    assert shape == preset
+    per_step = recipe.base.sequences_per_step * recipe.shards.context_length
+    assert per_step == 4 * 2**20
+    assert recipe.base.num_steps * per_step == pytest.approx(tokens, rel=1e-5)
+    assert recipe.tokenizer.num_ranks == 151_643
