@@ -65,7 +65,7 @@ def continue_pretraining(
             context_length=own_context,
             max_tokens=config.evaluation_tokens,
             batch_sequences=config.micro_sequences,
-            workers=workers,
+            workers=trainer.optimiser.spread(workers),
         )
         model.config = model.config.model_copy(update={"train_length": context_length})
         counts = train_next_token(CODE, trainer, out, dtype=dtype)

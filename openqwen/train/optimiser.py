@@ -8,7 +8,8 @@ Gradients of micro-batches are summed in float32. Where the model is float32 alr
 are the masters and nothing is copied.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from openqwen.core.workers import Workers
 from openqwen.train.config import TrainingConfig
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 NUM_PARTS = 4  # of the masters, updated at the same time where there are workers
 
 
@@ -59,6 +62,32 @@ class MasterAdamW:
             fused=True,
         )
 
+    def add_gradients(
+        self,
+        loss_of: Callable[[Item], tuple[Tensor, Found]],
+        micro_batches: Iterable[Item],
+        workers: Workers,
+    ) -> list[Found]:
+        """Sum the micro-batches' gradients; return what `loss_of` kept of each, in their order.
+
+        They are worked on at the same time and added in order: the sum does not depend on how many
+        workers there are.
+        """
+
+        def gradients(item: Item) -> tuple[Found, tuple[Tensor, ...]]:
+            loss, found = loss_of(item)
+            return found, torch.autograd.grad(loss, self.parameters)
+
+        kept = []
+        for found, grads in workers.map(gradients, micro_batches):
+            kept.append(found)
+            self.accumulate(grads)
+        return kept
+
+    def spread(self, workers: Workers) -> Workers:
+        """Return what measures the model on many pieces at the same time: the workers."""
+        return workers
+
     @torch.no_grad()
     def accumulate(self, gradients: Sequence[Tensor]) -> None:
         """Add one micro-batch's gradients, in the parameters' order, to the sum in float32."""
@@ -69,18 +98,30 @@ class MasterAdamW:
                 master.grad += gradient
 
     @torch.no_grad()
-    def step(self, learning_rate: float, workers: Workers | None = None) -> Tensor:
+    def step(
+        self,
+        learning_rate: float,
+        workers: Workers | None = None,
+        *,
+        accept: Callable[[Tensor], bool] | None = None,
+    ) -> Tensor:
         """Clip the summed gradient, update the masters, copy them to the model.
 
         Args:
             learning_rate: of this step.
             workers: each updates a part of the masters; the bits are the same without.
+            accept: asked before the update, with the norm; where it says False the gradient is
+                dropped and nothing else changes.
 
         Returns:
             () float32: the gradient's norm before clipping.
         """
         gradients = [m.grad for m in self.masters if m.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
+        if accept is not None and not accept(norm):
+            for master in self.masters:
+                master.grad = None
+            return norm
         run = map if workers is None else workers.map
         list(run(lambda number: self._update(number, learning_rate, norm), range(len(self.parts))))
         return norm

@@ -21,8 +21,8 @@ from openqwen.core.seeds import generator_for, seed_of
 from openqwen.core.workers import Workers
 from openqwen.data.training.loader import TokenWindows
 from openqwen.data.training.packing import chunks_by_length
+from openqwen.train.engine import open_optimiser
 from openqwen.train.losses import linear_token_loss
-from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.ppo_batch import (
     Advantages,
     Experience,
@@ -91,8 +91,8 @@ class PPOTrainer:
         self.config, self.models, self.workers, self.seed = config, models, workers, seed
         self.prompts, self.held_out, self.windows = list(prompts), list(held_out), windows
         self.vocabulary = vocabulary
-        self.policy_optimiser = MasterAdamW(models.policy, config, compute_dtype=dtype)
-        self.value_optimiser = MasterAdamW(models.value, config, compute_dtype=dtype)
+        self.policy_optimiser = open_optimiser(models.policy, config, compute_dtype=dtype)
+        self.value_optimiser = open_optimiser(models.value, config, compute_dtype=dtype)
         models.reference.to(dtype)
         if isinstance(models.reward, torch.nn.Module):
             models.reward.to(dtype)

@@ -30,8 +30,8 @@ from openqwen.model.scorer import Scorer
 from openqwen.tokenizer.control import padded_rows
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.config import NextTokenConfig, PretrainConfig
+from openqwen.train.engine import open_optimiser
 from openqwen.train.loop import calendar_of, run_loop
-from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.schedule import learning_rate_at
 from openqwen.train.step import next_token_step
 from openqwen.train.throughput import Peak, flops_per_token, measure_peak
@@ -57,7 +57,7 @@ class PretrainTrainer:
         self.config, self.model, self.workers = config, model, workers
         self.windows, self.context_length = windows, windows.context_length
         self.device = model.lm_head.weight.device
-        self.optimiser = MasterAdamW(model, config, compute_dtype=dtype)
+        self.optimiser = open_optimiser(model, config, compute_dtype=dtype)
         self.validation = read_shard(shards, "validation")
         self.token_bytes_V = torch.from_numpy(
             np.load(shards / "token_bytes.npy", allow_pickle=False)
@@ -90,7 +90,7 @@ class PretrainTrainer:
                 context_length=self.context_length,
                 max_tokens=self.config.evaluation_tokens,
                 batch_sequences=self.config.micro_sequences,
-                workers=self.workers,
+                workers=self.optimiser.spread(self.workers),
             )
         }
 

@@ -25,8 +25,8 @@ from openqwen.model.config import count_parameters
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer, scorer_from
 from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.engine import Mapper, open_optimiser
 from openqwen.train.loop import LoopSettings, calendar_of, run_loop
-from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.pretrain import export
 from openqwen.train.reward_config import RewardConfig
 from openqwen.train.reward_losses import pairwise_loss
@@ -80,7 +80,7 @@ class RewardTrainer:
         """Take a float32 scorer on its device; it computes in `dtype` from here on."""
         self.config, self.scorer, self.seed, self.workers = config, scorer, seed, workers
         self.train, self.validation = train, validation
-        self.optimiser = MasterAdamW(scorer, config, compute_dtype=dtype)
+        self.optimiser = open_optimiser(scorer, config, compute_dtype=dtype)
         self.steps_per_epoch = max(1, len(train) // config.pairs_per_step)
         self.num_steps = config.num_steps or max(1, round(config.num_epochs * self.steps_per_epoch))
         mean = sum(pair.size for pair in train) / len(train)
@@ -121,7 +121,8 @@ class RewardTrainer:
 
     def evaluate(self) -> dict[str, Any]:
         """Return accuracy with its interval on the held-out pairs, whole and by source."""
-        return measure_pairs(self.scorer, self.validation, self.workers, self.config.micro_pairs)
+        workers = self.optimiser.spread(self.workers)
+        return measure_pairs(self.scorer, self.validation, workers, self.config.micro_pairs)
 
     def state(self) -> dict[str, Tensor]:
         """Return masters and moments."""
@@ -150,7 +151,7 @@ def score_pairs(scorer: Scorer, pairs: Sequence[EncodedPair]) -> tuple[Tensor, T
 
 @torch.no_grad()
 def measure_pairs(
-    scorer: Scorer, pairs: Sequence[EncodedPair], workers: Workers, micro_pairs: int
+    scorer: Scorer, pairs: Sequence[EncodedPair], workers: Mapper, micro_pairs: int
 ) -> dict[str, Any]:
     """Return accuracy, interval, loss and the control "longer wins" over pairs and by source."""
     ordered = sorted(pairs, key=lambda pair: -pair.size)

@@ -29,8 +29,8 @@ from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.layers import Dropout
 from openqwen.model.likelihood import IGNORED
 from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.engine import open_optimiser
 from openqwen.train.loop import LoopSettings, calendar_of, run_loop
-from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.pretrain import export
 from openqwen.train.schedule import learning_rate_at
 from openqwen.train.sft_config import SFTConfig
@@ -68,7 +68,7 @@ class SFTTrainer:
         self.config, self.model, self.rounds, self.workers = config, model, rounds, workers
         self.seed = seed
         self.device = model.lm_head.weight.device
-        self.optimiser = MasterAdamW(model, config, compute_dtype=dtype)
+        self.optimiser = open_optimiser(model, config, compute_dtype=dtype)
         self.tokens_per_step = config.sequences_per_step * config.row_length
         self.num_steps = sum(r.num_steps for r in rounds)
         self.validation = {
@@ -114,8 +114,9 @@ class SFTTrainer:
     def evaluate(self) -> dict[str, Any]:
         """Return loss (nats a learnt token) of each group of held-out conversations."""
         groups = {}
+        workers = self.optimiser.spread(self.workers)
         for name, batches in self.validation.items():
-            sums = list(self.workers.map(partial(_measure, self.model), batches))
+            sums = list(workers.map(partial(_measure, self.model), batches))
             num_learnt = sum(count for _, count in sums)
             groups[name] = {
                 "loss": round(sum(loss for loss, _ in sums) / num_learnt, 6),

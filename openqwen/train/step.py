@@ -7,6 +7,7 @@ micro-batches of one give the update of one micro-batch of eight.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -16,20 +17,21 @@ from openqwen.core.workers import Workers
 from openqwen.model.decoder import Decoder
 from openqwen.model.layers import Dropout
 from openqwen.model.likelihood import IGNORED
+from openqwen.train.engine import Optimiser
 from openqwen.train.losses import linear_cross_entropy
-from openqwen.train.optimiser import MasterAdamW
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
 def optimise(
-    optimiser: MasterAdamW,
+    optimiser: Optimiser,
     loss_of: Callable[[Item], tuple[Tensor, Found]],
     micro_batches: Iterable[Item],
     *,
     learning_rate: float,
     workers: Workers,
+    accept: Callable[[list[Found], Tensor], bool] | None = None,
 ) -> tuple[list[Found], Tensor]:
     """Take one step on the sum of the micro-batches' losses.
 
@@ -37,24 +39,19 @@ def optimise(
         optimiser: made for the model that `loss_of` runs.
         loss_of: returns a micro-batch's share of the step's loss, () and differentiable in every
             trained parameter, and anything else worth keeping, detached.
-        micro_batches: worked on at the same time; their gradients are added in this order, so the
-            result does not depend on how many workers there are.
+        micro_batches: all of the step's, on every rank; their gradients are added in this order,
+            so the result does not depend on how many workers there are.
         learning_rate: of this step.
         workers: the threads.
+        accept: asked before the update with what was kept and the norm; where it says False the
+            gradients are dropped and nothing else changes. Every rank must say the same.
 
     Returns:
         What `loss_of` kept of each micro-batch, and the gradient norm before clipping, () float32.
     """
-
-    def gradients(item: Item) -> tuple[Found, tuple[Tensor, ...]]:
-        loss, found = loss_of(item)
-        return found, torch.autograd.grad(loss, optimiser.parameters)
-
-    kept = []
-    for found, grads in workers.map(gradients, micro_batches):
-        kept.append(found)
-        optimiser.accumulate(grads)
-    return kept, optimiser.step(learning_rate, workers)
+    kept = optimiser.add_gradients(loss_of, micro_batches, workers)
+    asked = None if accept is None else partial(accept, kept)
+    return kept, optimiser.step(learning_rate, workers, accept=asked)
 
 
 def next_token_loss(
@@ -80,7 +77,7 @@ def next_token_loss(
 
 def next_token_step(
     model: Decoder,
-    optimiser: MasterAdamW,
+    optimiser: Optimiser,
     inputs_BT: Tensor,
     targets_BT: Tensor,
     *,

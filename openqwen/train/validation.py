@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openqwen.core.workers import Workers
 from openqwen.data.training.shards import TokenShard
 from openqwen.model.decoder import Decoder
 from openqwen.model.likelihood import sequence_losses
+from openqwen.train.engine import Mapper
 
 
 def evaluate_groups(
@@ -24,7 +24,7 @@ def evaluate_groups(
     context_length: int,
     max_tokens: int,
     batch_sequences: int,
-    workers: Workers,
+    workers: Mapper,
 ) -> dict[str, dict[str, float]]:
     """Score each document group's tokens, cut to windows of the context.
 
