@@ -21,7 +21,8 @@ METRICS_NAME = "metrics.jsonl"
 TIMINGS_NAME = "timings.json"
 _SPEEDS = (METRICS_NAME, TIMINGS_NAME)  # differ from run to run
 SCRATCH_NAME = "scratch"  # folder for what only a resumed attempt needs
-_NO_OUTPUTS = (MANIFEST_NAME, STARTED_NAME, SCRATCH_NAME)
+EVENTS_NAME, TRACE_NAME = "events", "trace"  # folders for people's eyes; may be deleted
+_NO_OUTPUTS = (MANIFEST_NAME, STARTED_NAME, SCRATCH_NAME, EVENTS_NAME, TRACE_NAME)
 
 
 @dataclass(frozen=True)

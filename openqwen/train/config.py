@@ -1,10 +1,11 @@
 """Settings of training: what every kind shares, and pretraining; light to import."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import model_validator
 
 from openqwen.core.config import Config, setting
+from openqwen.train.tracking_config import TrackingConfig
 
 
 class TrainingConfig(Config):
@@ -39,6 +40,9 @@ class TrainingConfig(Config):
     evaluate_every_steps: int = setting(1000, "steps between validations", ge=1)
     checkpoint_every_steps: int = setting(1000, "steps between checkpoints", ge=1)
     keep_checkpoints: int = setting(2, "newest checkpoints kept while training", ge=1)
+    tracking: TrackingConfig = setting(TrackingConfig(), "where metrics go, and a profiler trace")
+
+    how_only: ClassVar[frozenset[str]] = frozenset(("tracking",))
 
 
 class EpochsConfig(TrainingConfig):
