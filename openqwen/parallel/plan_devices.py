@@ -1,0 +1,192 @@
+"""What training devices can do, from their makers' data sheets, and the one constant of each.
+
+    device = find_device("h100-80g")
+    device.peak_flops_per_s            # 989.4e12: dense bfloat16, no sparsity
+
+`compute_share` is the share of the dense peak that a training step reaches while it waits for no
+communication: one number a device, fixed from one published run (its `calibration`) or taken over
+from a relative, before any other published figure was read. What communication costs on top is
+worked out from the links.
+"""
+
+import difflib
+from dataclasses import dataclass
+
+from openqwen.core.errors import UserError
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Device:
+    """One kind of device and the machines it usually stands in.
+
+    Attributes:
+        name: as the command line takes it.
+        memory_bytes: all of it; the reserve for driver and allocator is the plan's.
+        peak_flops_per_s: dense bfloat16 products with float32 sums.
+        memory_bytes_per_s: of the device's own memory.
+        intra_node_bytes_per_s: one way, from one device to the others of its node.
+        inter_node_bytes_per_s: one way, each device's share of its node's network.
+        devices_per_node: in the machine the links are taken from.
+        compute_share: share of the peak without waiting for communication.
+        is_calibrated: whether that share comes from a run on this very device.
+        calibration: where the share comes from.
+        source: where the other figures come from.
+    """
+
+    name: str
+    memory_bytes: int
+    peak_flops_per_s: float
+    memory_bytes_per_s: float
+    intra_node_bytes_per_s: float
+    inter_node_bytes_per_s: float
+    devices_per_node: int
+    compute_share: float
+    is_calibrated: bool
+    calibration: str
+    source: str
+
+
+# Both constants are such that the plan's expected figure meets one published run.
+# A100: torchtitan's Llama 3 8B on 64 of them, FSDP2, 8,192 tokens, selective recomputation: 2,973
+# tokens/s each (docs/performance.md of pytorch/torchtitan, 2024-08).
+A100_SHARE = 0.50
+A100_CALIBRATION = "torchtitan, Llama 3 8B, 64 A100-80G, 2,973 tokens/s a GPU"
+# H100: Llama 3 405B on 8,192 of them, 8,192 tokens, 8-way tensor parallel: 43 % of the peak (Table 4
+# of arXiv 2407.21783). Its pipeline, which we have not, is taken to cost nothing.
+H100_SHARE = 0.49
+H100_CALIBRATION = "Llama 3 405B, 8,192 H100 at 700 W, 43 % (arXiv 2407.21783, Table 4)"
+
+
+def _devices() -> tuple[Device, ...]:
+    a100 = (312e12, A100_SHARE)
+    h100 = (989.4e12, H100_SHARE)
+    return (
+        Device(
+            "a100-40g",
+            memory_bytes=40 * GIB,
+            peak_flops_per_s=a100[0],
+            memory_bytes_per_s=1.555e12,
+            intra_node_bytes_per_s=300e9,
+            inter_node_bytes_per_s=25e9,
+            devices_per_node=8,
+            compute_share=a100[1],
+            is_calibrated=True,
+            calibration=A100_CALIBRATION,
+            source="NVIDIA A100 data sheet (SXM); DGX A100: 8 × 200 Gb/s InfiniBand",
+        ),
+        Device(
+            "a100-80g",
+            memory_bytes=80 * GIB,
+            peak_flops_per_s=a100[0],
+            memory_bytes_per_s=2.039e12,
+            intra_node_bytes_per_s=300e9,
+            inter_node_bytes_per_s=25e9,
+            devices_per_node=8,
+            compute_share=a100[1],
+            is_calibrated=True,
+            calibration=A100_CALIBRATION,
+            source="NVIDIA A100 data sheet (SXM); DGX A100: 8 × 200 Gb/s InfiniBand",
+        ),
+        Device(
+            "h100-80g",
+            memory_bytes=80 * GIB,
+            peak_flops_per_s=h100[0],
+            memory_bytes_per_s=3.35e12,
+            intra_node_bytes_per_s=450e9,
+            inter_node_bytes_per_s=50e9,
+            devices_per_node=8,
+            compute_share=h100[1],
+            is_calibrated=True,
+            calibration=H100_CALIBRATION,
+            source="NVIDIA H100 data sheet (SXM5, 700 W); DGX H100: 8 × 400 Gb/s InfiniBand",
+        ),
+        Device(
+            "h200",
+            memory_bytes=141_000_000_000,
+            peak_flops_per_s=h100[0],
+            memory_bytes_per_s=4.8e12,
+            intra_node_bytes_per_s=450e9,
+            inter_node_bytes_per_s=50e9,
+            devices_per_node=8,
+            compute_share=h100[1],
+            is_calibrated=False,
+            calibration="taken over from h100-80g: the same chip",
+            source="NVIDIA H200 data sheet (SXM); DGX H200: 8 × 400 Gb/s InfiniBand",
+        ),
+        Device(
+            "b200",
+            memory_bytes=180_000_000_000,
+            peak_flops_per_s=2250e12,
+            memory_bytes_per_s=8e12,
+            intra_node_bytes_per_s=900e9,
+            inter_node_bytes_per_s=50e9,
+            devices_per_node=8,
+            compute_share=h100[1],
+            is_calibrated=False,
+            calibration="taken over from h100-80g: about the same FLOPs a byte of memory",
+            source="NVIDIA DGX B200 data sheet: 36 PFLOP/s of bf16 dense by 8 halves; 8 × 400 Gb/s",
+        ),
+        Device(
+            "l40s",
+            memory_bytes=48 * GIB,
+            peak_flops_per_s=362e12,
+            memory_bytes_per_s=0.864e12,
+            intra_node_bytes_per_s=32e9,
+            inter_node_bytes_per_s=6.25e9,
+            devices_per_node=8,
+            compute_share=0.40,
+            is_calibrated=False,
+            calibration="assumed: half the A100's memory rate a FLOP",
+            source="NVIDIA L40S data sheet; PCIe 4.0 x16; network assumed, 400 Gb/s a node",
+        ),
+        Device(
+            "rtx4090",
+            memory_bytes=24 * GIB,
+            peak_flops_per_s=165.2e12,
+            memory_bytes_per_s=1.008e12,
+            intra_node_bytes_per_s=12.5e9,
+            inter_node_bytes_per_s=1.56e9,
+            devices_per_node=8,
+            compute_share=A100_SHARE,
+            is_calibrated=False,
+            calibration="taken over from a100-80g: about the same FLOPs a byte of memory",
+            source="NVIDIA Ada whitepaper (float32 sums); no peer-to-peer: PCIe 4.0 through the "
+            "host, half each way; network assumed, 100 Gb/s a node",
+        ),
+        Device(
+            "cpu",
+            memory_bytes=24 * GIB,
+            peak_flops_per_s=1.8e12,
+            memory_bytes_per_s=23e9,
+            intra_node_bytes_per_s=5e9,
+            inter_node_bytes_per_s=1.25e9,
+            devices_per_node=1,
+            compute_share=0.27,
+            is_calibrated=False,
+            calibration="docs/performance.md, tiny's training on two cores of this kind: 27 %",
+            source="measured: two cores with AVX-512 bf16, a product of 4096³ on a quiet machine; "
+            "network assumed, 10 Gb/s",
+        ),
+    )
+
+
+def device_names() -> tuple[str, ...]:
+    """Return the names that `find_device` takes."""
+    return tuple(device.name for device in _devices())
+
+
+def find_device(name: str) -> Device:
+    """Return the device of that name; case and punctuation don't matter.
+
+    Raises:
+        UserError: unknown; names the nearest.
+    """
+    wanted = name.lower().replace("_", "-").replace(" ", "-")
+    for device in _devices():
+        if wanted == device.name:
+            return device
+    near = difflib.get_close_matches(wanted, device_names(), n=1, cutoff=0.4)
+    guess = f"; did you mean {near[0]}?" if near else "."
+    raise UserError(f"--gpu {name}: no such device{guess} Known: {', '.join(device_names())}")
