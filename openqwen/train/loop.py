@@ -21,6 +21,11 @@ from openqwen.core.log import MetricStream, Progress, read_metrics, say
 from openqwen.core.manifest import METRICS_NAME, SCRATCH_NAME
 from openqwen.train.checkpoint import load_newest, save_checkpoint
 from openqwen.train.config import TrainingConfig
+from openqwen.train.tracking import Observer, open_observers
+from openqwen.train.tracking_config import TrackingConfig
+
+
+NO_TRACKING = TrackingConfig(trackers=())
 
 
 class Trainer(Protocol):
@@ -54,6 +59,7 @@ class LoopSettings:
     flops_per_token: float
     peak_flops_per_s: float
     note: Callable[[dict[str, float]], str] | None = None  # what the progress line says of a row
+    tracking: TrackingConfig = NO_TRACKING
 
 
 def calendar_of(
@@ -74,6 +80,7 @@ def calendar_of(
         flops_per_token=flops_per_token,
         peak_flops_per_s=peak_flops_per_s,
         note=note,
+        tracking=config.tracking,
     )
 
 
@@ -94,12 +101,17 @@ def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) ->
     """
     metrics = MetricStream(out / METRICS_NAME)
     first = _resume(label, trainer, metrics, out)
+    observers = open_observers(settings.tracking, label, out)
     progress = Progress(label, total=settings.num_steps, unit="steps", done=first)
     window_start, window_step = time.perf_counter(), first
     for step in range(first, settings.num_steps):
         if trainer.stop_reason:  # said so just before it was killed
             break
+        for observer in observers:
+            observer.step_begins(step)
         row = trainer.step(step)
+        for observer in observers:
+            observer.step_ended(step)
         done = step + 1
         is_last = done == settings.num_steps or bool(trainer.stop_reason)
         if is_last or done % settings.log_every == 0:
@@ -107,14 +119,15 @@ def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) ->
             rate = (done - window_step) * trainer.tokens_per_step / (now - window_start)
             numbers = _finished_row(row, done, trainer, rate, settings)
             _refuse_non_finite(label, numbers["loss"], done)
-            metrics.write({"kind": "train", **numbers})
+            _record({"kind": "train", **numbers}, metrics, observers)
             progress.note = (settings.note or _note)(numbers)
             window_start, window_step = now, done
         progress.advance()
         evaluates = is_last or done % settings.evaluate_every == 0
         saves = is_last or done % settings.checkpoint_every == 0
         if evaluates:
-            metrics.write({"kind": "validation", "step": done, **trainer.evaluate()})
+            measures = {"kind": "validation", "step": done, **trainer.evaluate()}
+            _record(measures, metrics, observers)
         if saves:
             _refuse_non_finite(label, float(row["loss"]), done)
             save_checkpoint(
@@ -123,9 +136,17 @@ def run_loop(label: str, trainer: Trainer, settings: LoopSettings, out: Path) ->
         if evaluates or saves:  # neither belongs to the rate of training
             window_start, window_step = time.perf_counter(), done
     progress.close()
+    for observer in observers:
+        observer.close()
     if trainer.stop_reason:
         say(f"{label:<10}ended early: {trainer.stop_reason}")
     return [row for row in read_metrics(metrics.path) if row["kind"] == "validation"][-1]
+
+
+def _record(row: dict[str, Any], metrics: MetricStream, observers: list[Observer]) -> None:
+    metrics.write(row)
+    for observer in observers:
+        observer.row(row)
 
 
 def checkpoints_of(out: Path) -> Path:
