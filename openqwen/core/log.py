@@ -6,6 +6,8 @@ progress.close()
 """
 
 import json
+import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -95,9 +97,26 @@ class Progress:
         return f"{self.label:<24} {amount} {self.unit}   {speed}{left}   {self.note}".rstrip()
 
     def _show(self, end: str, text: str = "") -> None:
-        start = "\r\x1b[K" if self.is_terminal else ""
-        self.stream.write(f"{start}{text or self.line()}{end}")
+        line = text or self.line()
+        if self.is_terminal:
+            line = "\r\x1b[K" + fit(line, _columns(self.stream))
+        self.stream.write(line + end)
         self.stream.flush()
+
+
+def fit(line: str, columns: int) -> str:
+    """Return a line that a terminal won't wrap: closer together, then cut; 0 columns: unknown."""
+    if not 0 < columns <= len(line):
+        return line
+    closer = re.sub(r" {2,}", "  ", line)
+    return closer if len(closer) < columns else closer[: max(1, columns - 2)] + "…"
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 0
 
 
 class MetricStream:

@@ -6,12 +6,14 @@
 `metrics.jsonl` (loss, speed, validations) and, until it is finished, `scratch/checkpoints/`.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from openqwen.core.log import say
 from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
@@ -67,7 +69,9 @@ class PretrainTrainer:
     def step(self, step: int) -> dict[str, Tensor | float]:
         """Take one optimiser step on the windows that belong to its number."""
         size = self.config.sequences_per_step
-        inputs_BT, targets_BT = self.windows.batch(step * size, size)
+        with record_function("data"):
+            inputs_BT, targets_BT = self.windows.batch(step * size, size)
+            bytes_per_token = float(self.token_bytes_V[targets_BT].sum()) / targets_BT.numel()
         learning_rate = learning_rate_at(step, self.config)
         loss, norm = next_token_step(
             self.model,
@@ -78,7 +82,14 @@ class PretrainTrainer:
             learning_rate=learning_rate,
             workers=self.workers,
         )
-        return {"loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
+        # over all tokens, also the control tokens that have no bytes; validations leave those out
+        bits_per_byte = loss / (math.log(2) * max(bytes_per_token, 1e-9))
+        return {
+            "loss": loss,
+            "bits_per_byte": bits_per_byte,
+            "learning_rate": learning_rate,
+            "gradient_norm": norm,
+        }
 
     def evaluate(self) -> dict[str, Any]:
         """Return loss (nats a token) and bits a byte of each group of the validation shard."""

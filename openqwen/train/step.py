@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from openqwen.core.workers import Workers
 from openqwen.model.decoder import Decoder
@@ -49,9 +50,11 @@ def optimise(
     Returns:
         What `loss_of` kept of each micro-batch, and the gradient norm before clipping, () float32.
     """
-    kept = optimiser.add_gradients(loss_of, micro_batches, workers)
+    with record_function("forward and backward"):
+        kept = optimiser.add_gradients(loss_of, micro_batches, workers)
     asked = None if accept is None else partial(accept, kept)
-    return kept, optimiser.step(learning_rate, workers, accept=asked)
+    with record_function("optimiser"):
+        return kept, optimiser.step(learning_rate, workers, accept=asked)
 
 
 def next_token_loss(
