@@ -113,13 +113,40 @@ def host_description() -> dict[str, Any]:
     }
 
 
+def is_launched() -> bool:
+    """Return whether torchrun (or another launcher with its variables) started this process."""
+    return bool(environment("RANK"))
+
+
+def rank() -> int:
+    """Return this process's number among all that train together; 0 without a launcher."""
+    return int(environment("RANK", "0"))
+
+
+def world_size() -> int:
+    """Return how many processes train together; 1 without a launcher."""
+    return int(environment("WORLD_SIZE", "1"))
+
+
+def local_rank() -> int:
+    """Return this process's number among those of its machine; 0 without a launcher."""
+    return int(environment("LOCAL_RANK", "0"))
+
+
+def local_world_size() -> int:
+    """Return how many of the processes run on this machine; 1 without a launcher."""
+    return int(environment("LOCAL_WORLD_SIZE", "1"))
+
+
 def pick_device(name: str = "auto") -> "torch.device":
-    """Return the named device; "auto" is the first GPU when there is one, else the CPU."""
+    """Return the named device; "auto" is this process's GPU where there is one, else the CPU."""
     import torch
 
     if name != "auto":
         return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank()) if is_launched() else torch.device("cuda")
 
 
 def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from openqwen.model.attention import Attention
 from openqwen.model.backbone import Backbone
+from openqwen.model.formats.parts import Part
 from openqwen.model.layers import SwiGLU
 
 
@@ -76,3 +77,16 @@ def _rows_of(packed: nn.Linear, rows: slice) -> nn.Linear:
     if bias is not None:
         linear.bias = nn.Parameter(bias[rows].clone(), requires_grad=bias.requires_grad)
     return linear
+
+
+def published_names(parts: Mapping[str, Part]) -> dict[str, str]:
+    """Return unpacked parameter -> published name, of `qwen2_parts` or `scorer_parts`."""
+    names = {}
+    for published, part in parts.items():
+        parameter = part.parameter
+        holder, _, kind = parameter.rpartition(".")
+        if holder.endswith((".qkv", ".gate_up")):
+            child = published.split(".")[-2].removesuffix("_proj")
+            parameter = f"{holder}.{child}.{kind}"
+        names[parameter] = published
+    return names

@@ -5,6 +5,9 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 
 from openqwen.core.config import Config, setting
+from openqwen.parallel.config import ParallelConfig
+from openqwen.train.checkpoint_config import CheckpointsConfig
+from openqwen.train.guard_config import GuardConfig
 from openqwen.train.tracking_config import TrackingConfig
 
 
@@ -40,9 +43,19 @@ class TrainingConfig(Config):
     evaluate_every_steps: int = setting(1000, "steps between validations", ge=1)
     checkpoint_every_steps: int = setting(1000, "steps between checkpoints", ge=1)
     keep_checkpoints: int = setting(2, "newest checkpoints kept while training", ge=1)
+    statistics_every_steps: int = setting(
+        0, "steps between rows of weight, update and activation sizes; 0: none", ge=0
+    )
+    checkpoints: CheckpointsConfig = setting(
+        CheckpointsConfig(), "checkpoints kept for good, and how they are written"
+    )
+    guard: GuardConfig = setting(GuardConfig(), "what is done about losses that jump")
+    parallel: ParallelConfig = setting(ParallelConfig(), "mesh of ranks, recompute, compile")
     tracking: TrackingConfig = setting(TrackingConfig(), "where metrics go, and a profiler trace")
 
-    how_only: ClassVar[frozenset[str]] = frozenset(("tracking",))
+    how_only: ClassVar[frozenset[str]] = frozenset(
+        ("statistics_every_steps", "checkpoints", "parallel", "tracking")
+    )
 
 
 class EpochsConfig(TrainingConfig):

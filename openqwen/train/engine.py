@@ -11,11 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from openqwen.core.errors import UserError
+from openqwen.core.runtime import is_launched
 from openqwen.core.workers import Workers
+from openqwen.model.backbone import Backbone
+from openqwen.parallel.config import ParallelConfig
+from openqwen.parallel.mesh import open_mesh
 from openqwen.train.config import TrainingConfig
 from openqwen.train.optimiser import MasterAdamW
+from openqwen.train.sharded import ShardedAdamW
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -74,7 +80,7 @@ class Optimiser(Protocol):
 
 
 def open_optimiser(
-    model: nn.Module, config: TrainingConfig, *, compute_dtype: torch.dtype
+    model: Backbone, config: TrainingConfig, *, compute_dtype: torch.dtype
 ) -> Optimiser:
     """Make a float32 model on its device ready for training and return its optimiser.
 
@@ -82,5 +88,24 @@ def open_optimiser(
         model: its parameters are the masters from here on; it computes in `compute_dtype`.
         config: the settings.
         compute_dtype: type of weights and activations in forward and backward passes.
+
+    Raises:
+        UserError: if the parallel settings do not fit the number of processes.
     """
+    if is_launched():
+        mesh = open_mesh(config.parallel, model.device)
+        return ShardedAdamW(model, config, mesh, compute_dtype=compute_dtype)
+    _refuse_ranks(config.parallel)
     return MasterAdamW(model, config, compute_dtype=compute_dtype)
+
+
+def _refuse_ranks(config: ParallelConfig) -> None:
+    """Refuse settings that would be ignored without a launcher."""
+    sizes = {name: getattr(config, name) for name in ("replicate", "context", "tensor")}
+    sizes |= {"shard": config.shard or 1}
+    for name, size in sizes.items():
+        if size > 1:
+            raise UserError(
+                f"parallel.{name} = {size} needs {size} processes: start them with "
+                "torchrun --nproc-per-node N -m openqwen …, or set it to 1"
+            )
