@@ -22,6 +22,7 @@ VERBS = (
     "data",
     "tokenizer",
     "shards",
+    "plan",
     "pretrain",
     "longcontext",
     "sft",

@@ -53,8 +53,8 @@ class Device:
 # tokens/s each (docs/performance.md of pytorch/torchtitan, 2024-08).
 A100_SHARE = 0.50
 A100_CALIBRATION = "torchtitan, Llama 3 8B, 64 A100-80G, 2,973 tokens/s a GPU"
-# H100: Llama 3 405B on 8,192 of them, 8,192 tokens, 8-way tensor parallel: 43 % of the peak (Table 4
-# of arXiv 2407.21783). Its pipeline, which we have not, is taken to cost nothing.
+# H100: Llama 3 405B on 8,192 of them, 8,192 tokens, 8-way tensor parallel: 43 % of the peak
+# (Table 4 of arXiv 2407.21783). Its pipeline, which we have not, is taken to cost nothing.
 H100_SHARE = 0.49
 H100_CALIBRATION = "Llama 3 405B, 8,192 H100 at 700 W, 43 % (arXiv 2407.21783, Table 4)"
 
@@ -187,6 +187,7 @@ def find_device(name: str) -> Device:
     for device in _devices():
         if wanted == device.name:
             return device
-    near = difflib.get_close_matches(wanted, device_names(), n=1, cutoff=0.4)
-    guess = f"; did you mean {near[0]}?" if near else "."
+    near = [known for known in device_names() if wanted and known.startswith(wanted)]
+    near = near or difflib.get_close_matches(wanted, device_names(), n=1, cutoff=0.4)
+    guess = f"; did you mean {near[-1]}?" if near else "."
     raise UserError(f"--gpu {name}: no such device{guess} Known: {', '.join(device_names())}")
