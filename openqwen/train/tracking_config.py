@@ -27,10 +27,10 @@ class TrackingConfig(Config):
     @field_validator("trackers", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        names = [name.strip() for name in value.split(",")]
-        return [] if names in ([""], ["none"]) else names
+        if isinstance(value, str):
+            value = [name.strip() for name in value.split(",")]
+            value = [] if value in ([""], ["none"]) else value
+        return tuple(value) if isinstance(value, list) else value  # as strict types want it
 
     @field_validator("trackers")
     @classmethod
