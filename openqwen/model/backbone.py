@@ -86,7 +86,7 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         """Return where the parameters are."""
-        return self.embed_tokens.weight.device
+        return self.norm.weight.device
 
     def hidden(
         self,
@@ -162,7 +162,7 @@ class Backbone(nn.Module):
         self, methods: LongContext, starts: list[int], alphas: list[int], width: int
     ) -> Placement:
         """Return rotation tables and LogN factors of the next `width` tokens of each row."""
-        config, device = self.config, self.embed_tokens.weight.device
+        config, device = self.config, self.device
         positions_BT = torch.arange(width, device=device)[None, :]
         if starts != [0]:
             positions_BT = positions_BT + torch.tensor(starts, device=device)[:, None]

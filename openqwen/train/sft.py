@@ -21,19 +21,18 @@ from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.core.seeds import generator_for
 from openqwen.core.workers import Workers
 from openqwen.data.training.packing import Encoded, PackedBatch, PackedBatches
-from openqwen.model.adapters import add_lora
 from openqwen.model.config import count_parameters
 from openqwen.model.decoder import Decoder
-from openqwen.model.formats.adapter import write_adapter
-from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.layers import Dropout
 from openqwen.model.likelihood import IGNORED
-from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.engine import open_optimiser
+from openqwen.train.guard import Guard
 from openqwen.train.loop import LoopSettings, calendar_of, run_loop
+from openqwen.train.lora import open_start, save_adapter
 from openqwen.train.pretrain import export
 from openqwen.train.schedule import learning_rate_at
 from openqwen.train.sft_config import SFTConfig
+from openqwen.train.statistics import activation_statistics
 from openqwen.train.step import next_token_loss, optimise
 from openqwen.train.throughput import flops_per_token, measure_peak
 
@@ -67,7 +66,8 @@ class SFTTrainer:
         """Take a float32 model on its device; it computes in `dtype` from here on."""
         self.config, self.model, self.rounds, self.workers = config, model, rounds, workers
         self.seed = seed
-        self.device = model.lm_head.weight.device
+        self.device = model.device
+        self.guard = Guard(config.guard)
         self.optimiser = open_optimiser(model, config, compute_dtype=dtype)
         self.tokens_per_step = config.sequences_per_step * config.row_length
         self.num_steps = sum(r.num_steps for r in rounds)
@@ -107,6 +107,9 @@ class SFTTrainer:
             range(0, len(batch.inputs_BT), size),
             learning_rate=learning_rate,
             workers=self.workers,
+            accept=lambda kept, norm: self.guard.accepts(
+                torch.stack(kept).sum() / num_learnt, norm
+            ),
         )
         loss = torch.stack(losses).sum() / num_learnt
         return {"loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
@@ -125,6 +128,20 @@ class SFTTrainer:
             }
         return {"groups": groups}
 
+    def documents(self, step: int) -> list[str]:
+        """Return the ids of a step's conversations."""
+        batches, place = self._round(step)
+        return batches.documents(place)
+
+    def activations(self, step: int) -> dict[str, dict[str, float]]:
+        """Measure the residual stream on a step's first micro-batch."""
+        batch, rows = self._batch(step), slice(0, self.config.micro_sequences)
+        inputs_BT = batch.inputs_BT[rows].to(self.device)
+        segments_BT = batch.segments_BT[rows].to(self.device)
+        return activation_statistics(
+            self.model, lambda: self.model.hidden(inputs_BT, segments_BT=segments_BT)
+        )
+
     def state(self) -> dict[str, Tensor]:
         """Return masters and moments."""
         return self.optimiser.state()
@@ -134,16 +151,21 @@ class SFTTrainer:
         self.optimiser.load_state(tensors)
 
     def _batch(self, step: int) -> PackedBatch:
+        batches, place = self._round(step)
+        return batches.batch(place)
+
+    def _round(self, step: int) -> tuple[PackedBatches, int]:
+        """Return the batches of the round that a step belongs to, and its place there."""
         for this in self.rounds:
             if step < this.num_steps:
-                return this.batches.batch(step)
+                return this.batches, step
             step -= this.num_steps
         raise AssertionError("a step past the last round")
 
 
 @torch.no_grad()
 def _measure(model: Decoder, batch: PackedBatch) -> tuple[float, int]:
-    device = model.lm_head.weight.device
+    device = model.device
     nll = next_token_loss(
         model,
         batch.inputs_BT.to(device),
@@ -207,7 +229,7 @@ def fine_tune(
     Args:
         label: the stage's name, opens each line.
         config: the settings.
-        body: an export directory to start from.
+        body: an export directory to start from, or an adapter's to go on with.
         parts: the rounds' conversations with their shares of the steps.
         validation: held-out conversations by group.
         out: the stage's directory.
@@ -220,11 +242,8 @@ def fine_tune(
     device = pick_device()
     dtype = pick_dtype(config.dtype, device)
     set_determinism(seed)
-    tokenizer = Tokenizer.from_file(body)
-    model = read_checkpoint(body).load_model(dtype=torch.float32, device=device).train()
-    if config.lora.rank:
-        lora = config.lora
-        add_lora(model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=seed)
+    start = open_start(label, config.lora, body, dtype=dtype, device=device, seed=seed)
+    model = start.model.train()
     rounds = rounds_of(config, parts, seed=seed)
     with Workers(0 if device.type == "cpu" else 1) as workers:
         trainer = SFTTrainer(
@@ -234,11 +253,10 @@ def fine_tune(
         calendar = _calendar(trainer, dtype)
         before = trainer.evaluate()["groups"]
         final = run_loop(label, trainer, calendar, out)
-    if config.lora.rank:
-        write_adapter(out, model, base=body, alpha=config.lora.alpha)
-        tokenizer.save(out)
+    if start.base is not None:
+        save_adapter(out, start, trainer.state())
     else:
-        export(out, model, tokenizer, lineage_hash=lineage_hash)
+        export(out, model, start.tokenizer, lineage_hash=lineage_hash)
     return _counts(trainer, dtype) | {
         "before": before,
         "validation": final["groups"],

@@ -17,6 +17,12 @@ class LoraConfig(Config):
     targets: tuple[str, ...] = setting(
         ("qkv", "out", "gate_up", "down"), "the matrices of each layer that get one", min_length=1
     )
+    train_embeddings: str = setting(
+        "auto",
+        "embedding and projection beside the adapters: always, never, tokens (only the rows of "
+        "ChatML's tokens) or auto (where those tokens look untrained)",
+        pattern="^(auto|always|never|tokens)$",
+    )
 
 
 class SFTConfig(EpochsConfig):

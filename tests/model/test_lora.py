@@ -15,9 +15,10 @@ from openqwen.model.formats.adapter import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     read_adapter,
-    write_adapter,
 )
+from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.formats.export import write_export
+from openqwen.model.formats.write_adapter import write_adapter
 
 SHAPE = qwen_config(
     hidden_size=32, num_attention_heads=2, num_hidden_layers=2, vocab_size=512, train_length=32
@@ -32,7 +33,8 @@ def adapted(seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, _, _, adapter in adapters_of(model):
-            adapter.lora_b.normal_(0, 0.1, generator=generator)
+            for pair in adapter.parts:
+                pair.lora_b.normal_(0, 0.1, generator=generator)
     return model
 
 
@@ -44,7 +46,7 @@ def saved(tmp_path, byte_tokenizer):
     byte_tokenizer.save(tmp_path / "base")
     model = adapted()
     (tmp_path / "adapter").mkdir()
-    write_adapter(tmp_path / "adapter", model, base=tmp_path / "base", alpha=8.0)
+    write_adapter(tmp_path / "adapter", model, base=read_checkpoint(tmp_path / "base"))
     return tmp_path / "adapter", model
 
 
