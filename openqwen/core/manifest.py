@@ -22,7 +22,8 @@ TIMINGS_NAME = "timings.json"
 _SPEEDS = (METRICS_NAME, TIMINGS_NAME)  # differ from run to run
 SCRATCH_NAME = "scratch"  # folder for what only a resumed attempt needs
 EVENTS_NAME, TRACE_NAME = "events", "trace"  # folders for people's eyes; may be deleted
-_NO_OUTPUTS = (MANIFEST_NAME, STARTED_NAME, SCRATCH_NAME, EVENTS_NAME, TRACE_NAME)
+KEPT_NAME = "checkpoints"  # folder of training states that a policy keeps for good
+_NO_OUTPUTS = (MANIFEST_NAME, STARTED_NAME, SCRATCH_NAME, EVENTS_NAME, TRACE_NAME, KEPT_NAME)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,18 @@ class TrainingConfig(Config):
         ("statistics_every_steps", "checkpoints", "parallel", "tracking")
     )
 
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> Self:
+        if self.checkpoints.best_measure and (
+            self.checkpoint_every_steps % self.evaluate_every_steps
+        ):
+            raise ValueError(
+                f"checkpoint_every_steps = {self.checkpoint_every_steps} must be a multiple of "
+                f"evaluate_every_steps = {self.evaluate_every_steps}, so that "
+                "checkpoints.best_measure is known of every checkpoint"
+            )
+        return self
+
 
 class EpochsConfig(TrainingConfig):
     """Training whose length is given in steps or in passes over the data, one of the two."""

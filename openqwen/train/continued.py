@@ -6,12 +6,12 @@ The code documents of the shards and as much text as the share asks for are shuf
 and cut to the longer context; the model's training length becomes that context.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
@@ -47,8 +47,9 @@ def continue_pretraining(
     model = read_checkpoint(base).load_model(dtype=torch.float32, device=device).train()
     own_context = model.config.train_length
     context_length = own_context * config.context_multiple
-    tokens_N, mixture = mix_tokens(read_shard(shards, "train"), config.code_share, seed=seed)
-    windows = TokenWindows(tokens_N, context_length=context_length, seed=seed)
+    mixed, mixture = mix_tokens(read_shard(shards, "train"), config.code_share, seed=seed)
+    tokens_N = mixed.tokens_N
+    windows = TokenWindows(tokens_N, context_length=context_length, seed=seed, spans=mixed.spans)
     epochs = config.num_steps * config.sequences_per_step / windows.num_windows
     if epochs > config.max_epochs:
         raise UserError(
@@ -75,11 +76,11 @@ def continue_pretraining(
 
 def mix_tokens(
     shard: TokenShard, code_share: float, *, seed: int
-) -> tuple[NDArray[np.unsignedinteger[Any]], dict[str, int]]:
+) -> tuple[TokenShard, dict[str, int]]:
     """Return all code and as much text as the share leaves room for, documents shuffled.
 
     Returns:
-        The tokens in a row, and how many of each group are among them.
+        The documents in a row, and how many tokens of each group are among them.
 
     Raises:
         UserError: if there is no code.
@@ -90,7 +91,7 @@ def mix_tokens(
     if not code_tokens:
         raise UserError("the shards hold no code: give sources of Python files")
     room = code_tokens * (1 - code_share) / code_share
-    taken, counts = [], {CODE: 0}
+    taken, placed, start, counts = [], [], 0, {CODE: 0}
     for place in order:
         span = spans[int(place)]
         if span.group != CODE:
@@ -98,5 +99,7 @@ def mix_tokens(
                 continue
             room -= span.tokens
         taken.append(shard.document(span))
+        placed.append(replace(span, start=start))
+        start += span.tokens
         counts[span.group] = counts.get(span.group, 0) + span.tokens
-    return np.concatenate(taken), counts
+    return TokenShard(np.concatenate(taken), placed), counts

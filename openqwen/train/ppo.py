@@ -20,8 +20,8 @@ from openqwen.core.log import warn
 from openqwen.core.seeds import generator_for, seed_of
 from openqwen.core.workers import Workers
 from openqwen.data.training.loader import TokenWindows
-from openqwen.data.training.packing import chunks_by_length
 from openqwen.train.engine import open_optimiser
+from openqwen.train.guard import Guard
 from openqwen.train.losses import linear_token_loss
 from openqwen.train.ppo_batch import (
     Advantages,
@@ -30,9 +30,9 @@ from openqwen.train.ppo_batch import (
     States,
     advantages_of,
     measure,
+    parts_of,
     response_states,
     score_responses,
-    states_of,
 )
 from openqwen.train.ppo_config import PPOConfig
 from openqwen.train.ppo_losses import (
@@ -45,7 +45,9 @@ from openqwen.train.ppo_losses import (
 from openqwen.train.ppo_monitor import HackingMonitor, RunningScore, repetition_share
 from openqwen.train.rollout import Rollouts, Vocabulary, sample_responses
 from openqwen.train.schedule import learning_rate_at
+from openqwen.train.statistics import activation_statistics
 from openqwen.train.step import next_token_loss, optimise
+from openqwen.train.texts import pack_texts
 
 QUERIES, SAMPLES, SHUFFLE, HELD_OUT = 31, 37, 41, 43  # purposes of seeds
 
@@ -91,6 +93,7 @@ class PPOTrainer:
         self.config, self.models, self.workers, self.seed = config, models, workers, seed
         self.prompts, self.held_out, self.windows = list(prompts), list(held_out), windows
         self.vocabulary = vocabulary
+        self.guard = Guard(config.guard)
         self.policy_optimiser = open_optimiser(models.policy, config, compute_dtype=dtype)
         self.value_optimiser = open_optimiser(models.value, config, compute_dtype=dtype)
         models.reference.to(dtype)
@@ -163,6 +166,17 @@ class PPOTrainer:
         length = sum(map(len, rollouts.responses)) / len(scores)
         return {"n": len(scores), "score": mean, "half_width": half, "length": length}
 
+    def documents(self, step: int) -> list[str]:
+        """Return the numbers of a step's queries among those that training answers."""
+        return [f"query {number}" for number in self._query_numbers(step)]
+
+    def activations(self, step: int) -> dict[str, dict[str, float]]:
+        """Measure the policy's residual stream on a step's first queries."""
+        numbers = self._query_numbers(step)[: self.config.micro_responses]
+        batch = pack_texts([self.prompts[number] for number in numbers])
+        policy = self.models.policy
+        return activation_statistics(policy, lambda: batch.hidden(policy))
+
     def state(self) -> dict[str, Tensor]:
         """Return both optimisers' states, the running score and the monitor's baseline."""
         tensors = {f"policy.{name}": t for name, t in self.policy_optimiser.state().items()}
@@ -187,12 +201,13 @@ class PPOTrainer:
 
     def _queries(self, step: int) -> list[list[int]]:
         """Return one step's queries, each as often as it is answered."""
-        config = self.config
-        chosen: list[list[int]] = []
-        for place in range(step * config.queries_per_step, (step + 1) * config.queries_per_step):
-            epoch, index = divmod(place, len(self.prompts))
-            chosen += [self.prompts[self._order(epoch)[index]]] * config.responses_per_query
-        return chosen
+        copies = range(self.config.responses_per_query)
+        return [self.prompts[number] for number in self._query_numbers(step) for _ in copies]
+
+    def _query_numbers(self, step: int) -> list[int]:
+        size = self.config.queries_per_step
+        places = [divmod(p, len(self.prompts)) for p in range(step * size, (step + 1) * size)]
+        return [self._order(epoch)[index] for epoch, index in places]
 
     def _order(self, epoch: int) -> list[int]:
         """Return an epoch's order of the queries; the last one asked for is kept."""
@@ -235,21 +250,10 @@ class PPOTrainer:
         means["loss"] = means["value_loss"] + means.get("policy_loss", 0.0)
         return dict(means)
 
-    def _parts(self, experience: Experience, chosen: list[int]) -> list[tuple[list[int], States]]:
-        """Return micro-batches of responses of like length, with their packed texts."""
-        prompts, responses = experience.prompts, experience.responses
-        lengths = [len(prompts[i]) + len(responses[i]) for i in chosen]
-        chunks = chunks_by_length(lengths, self.config.micro_responses)
-        parts = [[chosen[place] for place in chunk] for chunk in chunks]
-        return [
-            (part, states_of([prompts[i] for i in part], [responses[i] for i in part]))
-            for part in parts
-        ]
-
     def _update_value(
         self, step: int, experience: Experience, learnt: Advantages, chosen: list[int]
     ) -> dict[str, float]:
-        value, clip = self.models.value, self.config.value_clip
+        config, value, clip = self.config, self.models.value, self.config.value_clip
         num_tokens = sum(len(experience.responses[i]) for i in chosen)
 
         def loss_of(part: tuple[list[int], States]) -> tuple[Tensor, tuple[float, float]]:
@@ -267,9 +271,12 @@ class PPOTrainer:
         found, norm = optimise(
             self.value_optimiser,
             loss_of,
-            self._parts(experience, chosen),
+            parts_of(experience, chosen, config.micro_responses),
             learning_rate=rate,
             workers=self.workers,
+            accept=lambda kept, norm: self.guard.accepts(
+                sum(loss for loss, _ in kept), norm, update="value"
+            ),
         )
         return {
             "value_loss": sum(loss for loss, _ in found),
@@ -289,7 +296,7 @@ class PPOTrainer:
                 _flat(experience.log_probs_RT, experience, rows),
                 _flat(learnt.advantages_RT, experience, rows),
             )
-            for rows, states in self._parts(experience, chosen)
+            for rows, states in parts_of(experience, chosen, config.micro_responses)
         ]
         text = self._pretraining_windows(num_tokens, len(chosen), place)
         items += text
@@ -303,7 +310,14 @@ class PPOTrainer:
 
         rate = learning_rate_at(step, config)
         found, norm = optimise(
-            self.policy_optimiser, loss_of, items, learning_rate=rate, workers=self.workers
+            self.policy_optimiser,
+            loss_of,
+            items,
+            learning_rate=rate,
+            workers=self.workers,
+            accept=lambda kept, norm: self.guard.accepts(
+                sum(part.get("policy_loss", 0.0) for part in kept), norm, update="policy"
+            ),
         )
         names = ["policy_loss", "policy_clip_fraction", "approximate_kl"]
         names += ["pretraining_loss"] if text else []

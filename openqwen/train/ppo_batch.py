@@ -85,6 +85,19 @@ def states_of(prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> S
     return States(batch, torch.cat(rows), torch.cat(columns), targets_N)
 
 
+def parts_of(
+    experience: Experience, chosen: list[int], size: int
+) -> list[tuple[list[int], States]]:
+    """Return micro-batches of `size` responses of like length, with their packed texts."""
+    prompts, responses = experience.prompts, experience.responses
+    lengths = [len(prompts[i]) + len(responses[i]) for i in chosen]
+    parts = [[chosen[place] for place in chunk] for chunk in chunks_by_length(lengths, size)]
+    return [
+        (part, states_of([prompts[i] for i in part], [responses[i] for i in part]))
+        for part in parts
+    ]
+
+
 def response_states(model: Decoder | Scorer, states: States) -> Tensor:
     """Return the states before each response token, (N, D), row after row."""
     hidden_BTD = states.batch.hidden(model)

@@ -33,8 +33,10 @@ from openqwen.tokenizer.control import padded_rows
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.config import NextTokenConfig, PretrainConfig
 from openqwen.train.engine import open_optimiser
+from openqwen.train.guard import Guard
 from openqwen.train.loop import calendar_of, run_loop
 from openqwen.train.schedule import learning_rate_at
+from openqwen.train.statistics import activation_statistics
 from openqwen.train.step import next_token_step
 from openqwen.train.throughput import Peak, flops_per_token, measure_peak
 from openqwen.train.validation import evaluate_groups
@@ -59,6 +61,7 @@ class PretrainTrainer:
         self.config, self.model, self.workers = config, model, workers
         self.windows, self.context_length = windows, windows.context_length
         self.device = model.lm_head.weight.device
+        self.guard = Guard(config.guard)
         self.optimiser = open_optimiser(model, config, compute_dtype=dtype)
         self.validation = read_shard(shards, "validation")
         self.token_bytes_V = torch.from_numpy(
@@ -81,6 +84,7 @@ class PretrainTrainer:
             micro_sequences=self.config.micro_sequences,
             learning_rate=learning_rate,
             workers=self.workers,
+            accept=self.guard.accepts,
         )
         # over all tokens, also the control tokens that have no bytes; validations leave those out
         bits_per_byte = loss / (math.log(2) * max(bytes_per_token, 1e-9))
@@ -104,6 +108,19 @@ class PretrainTrainer:
                 workers=self.optimiser.spread(self.workers),
             )
         }
+
+    def documents(self, step: int) -> list[str]:
+        """Return the ids of the documents that a step's windows are cut from."""
+        size = self.config.sequences_per_step
+        return self.windows.documents(step * size, size)
+
+    def activations(self, step: int) -> dict[str, dict[str, float]]:
+        """Measure the residual stream on a step's first micro-batch."""
+        first = step * self.config.sequences_per_step
+        inputs_BT, _ = self.windows.batch(first, self.config.micro_sequences)
+        return activation_statistics(
+            self.model, lambda: self.model.hidden(inputs_BT.to(self.device))
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Return masters and moments."""
@@ -145,8 +162,10 @@ def pretrain(
         config, vocab_size=padded_rows(vocabulary.vocab_size), context_length=context_length
     )
     model = new_decoder(shape, seed=seed, device=device)
-    tokens_N = read_shard(shards, "train").tokens_N
-    windows = TokenWindows(tokens_N, context_length=context_length, seed=seed)
+    train = read_shard(shards, "train")
+    windows = TokenWindows(
+        train.tokens_N, context_length=context_length, seed=seed, spans=train.spans
+    )
     with Workers(0 if device.type == "cpu" else 1) as workers:
         trainer = PretrainTrainer(config, model, shards, windows, dtype=dtype, workers=workers)
         counts = train_next_token("base", trainer, out, dtype=dtype)

@@ -26,11 +26,13 @@ from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer, scorer_from
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.engine import Mapper, open_optimiser
+from openqwen.train.guard import Guard
 from openqwen.train.loop import LoopSettings, calendar_of, run_loop
 from openqwen.train.pretrain import export
 from openqwen.train.reward_config import RewardConfig
 from openqwen.train.reward_losses import pairwise_loss
 from openqwen.train.schedule import learning_rate_at
+from openqwen.train.statistics import activation_statistics
 from openqwen.train.step import optimise
 from openqwen.train.texts import pack_texts
 from openqwen.train.throughput import flops_per_token, measure_peak
@@ -80,6 +82,7 @@ class RewardTrainer:
         """Take a float32 scorer on its device; it computes in `dtype` from here on."""
         self.config, self.scorer, self.seed, self.workers = config, scorer, seed, workers
         self.train, self.validation = train, validation
+        self.guard = Guard(config.guard)
         self.optimiser = open_optimiser(scorer, config, compute_dtype=dtype)
         self.steps_per_epoch = max(1, len(train) // config.pairs_per_step)
         self.num_steps = config.num_steps or max(1, round(config.num_epochs * self.steps_per_epoch))
@@ -106,6 +109,9 @@ class RewardTrainer:
             range(0, len(pairs), size),
             learning_rate=learning_rate,
             workers=self.workers,
+            accept=lambda kept, norm: self.guard.accepts(
+                torch.stack([loss for loss, _, _ in kept]).sum(), norm
+            ),
         )
         losses, chosen, rejected = zip(*kept, strict=True)
         chosen_P, rejected_P = torch.cat(chosen), torch.cat(rejected)
@@ -123,6 +129,15 @@ class RewardTrainer:
         """Return accuracy with its interval on the held-out pairs, whole and by source."""
         workers = self.optimiser.spread(self.workers)
         return measure_pairs(self.scorer, self.validation, workers, self.config.micro_pairs)
+
+    def documents(self, step: int) -> list[str]:
+        """Return the ids of a step's pairs."""
+        return [encoded.pair.id for encoded in self._pairs(step)]
+
+    def activations(self, step: int) -> dict[str, dict[str, float]]:
+        """Measure the residual stream on a step's first micro-batch."""
+        pairs = self._pairs(step)[: self.config.micro_pairs]
+        return activation_statistics(self.scorer, lambda: score_pairs(self.scorer, pairs))
 
     def state(self) -> dict[str, Tensor]:
         """Return masters and moments."""

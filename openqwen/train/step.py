@@ -18,6 +18,7 @@ from openqwen.core.workers import Workers
 from openqwen.model.decoder import Decoder
 from openqwen.model.layers import Dropout
 from openqwen.model.likelihood import IGNORED
+from openqwen.parallel.columns import own_columns, sum_over_columns
 from openqwen.train.engine import Optimiser
 from openqwen.train.losses import linear_cross_entropy
 
@@ -75,7 +76,9 @@ def next_token_loss(
         dropout: of this micro-batch, or None.
     """
     hidden_ND = model.hidden(inputs_BT, segments_BT=segments_BT, dropout=dropout).flatten(0, 1)
-    return linear_cross_entropy(hidden_ND, model.lm_head.weight, targets_BT.flatten())
+    targets_N = own_columns(model, targets_BT).flatten()
+    nll = linear_cross_entropy(hidden_ND, model.lm_head.weight, targets_N)
+    return sum_over_columns(model, nll)
 
 
 def next_token_step(
@@ -87,6 +90,7 @@ def next_token_step(
     micro_sequences: int,
     learning_rate: float,
     workers: Workers,
+    accept: Callable[[Tensor, Tensor], bool] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Take one step; return mean loss in nats a token and the gradient norm, both () float32.
 
@@ -98,6 +102,7 @@ def next_token_step(
         micro_sequences: rows a forward pass.
         learning_rate: of this step.
         workers: work on micro-batches at the same time.
+        accept: asked before the update with the mean loss and the norm; see `optimise`.
     """
     num_valid = (targets_BT != IGNORED).sum()
 
@@ -106,9 +111,18 @@ def next_token_step(
         nll = next_token_loss(model, inputs_BT[rows], targets_BT[rows])
         return nll / num_valid, nll.detach()
 
-    starts = range(0, len(inputs_BT), micro_sequences)
-    found, norm = optimise(optimiser, loss_of, starts, learning_rate=learning_rate, workers=workers)
-    total = torch.zeros((), device=inputs_BT.device)
-    for nll in found:
-        total += nll
-    return total / num_valid, norm
+    def mean(found: list[Tensor]) -> Tensor:
+        total = torch.zeros((), device=inputs_BT.device)
+        for nll in found:
+            total += nll
+        return total / num_valid
+
+    found, norm = optimise(
+        optimiser,
+        loss_of,
+        range(0, len(inputs_BT), micro_sequences),
+        learning_rate=learning_rate,
+        workers=workers,
+        accept=None if accept is None else lambda found, norm: accept(mean(found), norm),
+    )
+    return mean(found), norm

@@ -11,6 +11,8 @@ from openqwen.core.workers import Workers
 from openqwen.data.training.shards import Span, TokenShard
 from openqwen.model.config import QWEN_7B, qwen_config
 from openqwen.model.decoder import new_decoder
+from openqwen.train.guard import Guard
+from openqwen.train.guard_config import GuardConfig
 from openqwen.train.loop import LoopSettings, run_loop
 from openqwen.train.throughput import flops_per_token, measure_peak
 from openqwen.train.validation import evaluate_groups
@@ -80,6 +82,7 @@ class Counter:
 
     def __init__(self, fail_at=None):
         self.total, self.fail_at, self.steps = torch.zeros(1), fail_at, []
+        self.guard = Guard(GuardConfig())
 
     def step(self, step):
         self.steps.append(step)

@@ -37,6 +37,7 @@ class Encoded:
     offsets: NDArray[np.int64]
     num_cut: int  # lost their last turns
     num_dropped: int  # nothing that could be learnt fits
+    names: tuple[str, ...] = ()  # the conversations' ids, where they are known
 
     def __len__(self) -> int:
         """Return how many conversations there are."""
@@ -76,6 +77,7 @@ def encode_conversations(
     """
     ids: list[NDArray[np.int32]] = []
     learnt: list[NDArray[np.bool_]] = []
+    names: list[str] = []
     num_cut = num_dropped = 0
     for conversation in conversations:
         rendered = render(conversation.messages, tokenizer, default_system=default_system)
@@ -87,6 +89,7 @@ def encode_conversations(
             continue
         ids.append(np.array(rendered.ids, dtype=np.int32))
         learnt.append(np.array(rendered.learnt, dtype=np.bool_))
+        names.append(conversation.id)
     offsets = np.cumsum([0, *map(len, ids)], dtype=np.int64)
     return Encoded(
         np.concatenate(ids) if ids else np.zeros(0, np.int32),
@@ -94,6 +97,7 @@ def encode_conversations(
         offsets,
         num_cut - num_dropped,
         num_dropped,
+        tuple(names),
     )
 
 
@@ -156,6 +160,12 @@ class PackedBatches:
         """Return the batch of one step, counted from 0."""
         first = step * self.sequences_per_step
         return self._tensors([self._row(first + i) for i in range(self.sequences_per_step)])
+
+    def documents(self, step: int) -> list[str]:
+        """Return the ids of a step's conversations (their numbers where they have no ids)."""
+        first, names = step * self.sequences_per_step, self.encoded.names
+        numbers = [n for i in range(self.sequences_per_step) for n in self._row(first + i)]
+        return [names[n] if names else f"conversation {n}" for n in numbers]
 
     def epoch_batches(self) -> list[PackedBatch]:
         """Return one pass over all conversations; the last batch may be smaller."""
