@@ -17,6 +17,7 @@ from openqwen.core.errors import UserError
 VERBS = (
     "run",
     "status",
+    "runs",
     "recipe",
     "sources",
     "data",

@@ -27,7 +27,7 @@ LABEL_CHARACTERS = 34
 MAX_POINTS = 1000  # a line; of more, each point is a mean of neighbours
 
 # not the user's own matplotlib settings: equal data must give equal bytes
-_STYLE: Any = {
+PLOT_STYLE: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "openqwen",
     "font.family": ["DejaVu Sans"],
@@ -73,7 +73,7 @@ def render_png(plot: Plot) -> bytes:
 
 def _draw(plot: Plot) -> Figure:
     matplotlib.rcdefaults()
-    matplotlib.rcParams.update(_STYLE)
+    matplotlib.rcParams.update(PLOT_STYLE)
     if isinstance(plot, LinePlot):
         return _draw_lines(plot)
     if isinstance(plot, GridPlot):
