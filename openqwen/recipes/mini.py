@@ -1,10 +1,16 @@
 """`mini`: the same lineage for an evening on a laptop."""
 
+from openqwen.data.config import MixtureConfig
+from openqwen.data.inputs.config import SourcesConfig
 from openqwen.data.training.config import ShardsConfig
 from openqwen.recipes.recipe import Recipe
-from openqwen.recipes.tiny import tiny
+from openqwen.recipes.tiny import NON_COMMERCIAL, tiny
 from openqwen.tokenizer.config import TokenizerConfig
 from openqwen.train.config import ModelShape, PretrainConfig
+
+# beside tiny's: long manuals, in English
+MANUALS = ("postgresql-doc-15", "python3.11-doc", "git-doc", "sqlite3-doc")
+WEIGHTS = {"en": 0.50, "zh": 0.24, "code": 0.18, "instructions": 0.08}
 
 
 def mini() -> Recipe:
@@ -12,7 +18,12 @@ def mini() -> Recipe:
     small = tiny()
     return Recipe(
         name="mini",
-        documents=small.documents,
+        sources=SourcesConfig(names=small.sources.names + MANUALS),
+        documents=small.documents.model_copy(
+            update={
+                "mixture": MixtureConfig(weights=WEIGHTS, non_commercial_sources=NON_COMMERCIAL)
+            }
+        ),
         tokenizer=TokenizerConfig(num_ranks=16_176, max_train_bytes=64_000_000),
         shards=ShardsConfig(context_length=512),
         base=PretrainConfig(
