@@ -8,6 +8,7 @@ gloo carries tensors on the CPU, NCCL those on CUDA.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -47,6 +48,22 @@ def open_process_group(device: torch.device) -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=TIMEOUT, device_id=device)
     else:
         dist.init_process_group("gloo", timeout=TIMEOUT)
+
+
+def host_group() -> dist.ProcessGroup:
+    """Return a gloo group of all ranks of its own, for what goes on beside training.
+
+    Every rank must ask for it first at the same point of its work.
+    """
+    assert dist.group.WORLD is not None, "the process group is open"
+    return _host_group(dist.group.WORLD)
+
+
+@functools.lru_cache(maxsize=1)
+def _host_group(world: dist.ProcessGroup) -> dist.ProcessGroup:
+    group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    assert isinstance(group, dist.ProcessGroup), "every rank is in it"
+    return group
 
 
 def mesh_sizes(config: ParallelConfig, num_ranks: int) -> tuple[int, int, int, int]:

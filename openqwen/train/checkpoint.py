@@ -112,23 +112,30 @@ def open_checkpoint(directory: Path, step: int) -> Path:
     return target
 
 
-def seal(target: Path, step: int, form: str, facts: dict[str, Any]) -> None:
+def file_facts(path: Path) -> dict[str, Any]:
+    """Return the size and the hash of a data file."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def seal(
+    target: Path,
+    step: int,
+    form: str,
+    facts: dict[str, Any],
+    files: dict[str, dict[str, Any]] | None = None,
+) -> None:
     """Write the facts of a folder whose data files are all there: now it is a checkpoint.
 
     Args:
-        target: the folder; every file in it is hashed.
+        target: the folder.
         step: how many steps have been taken.
         form: how the data is laid out.
         facts: JSON that comes back with the checkpoint.
+        files: name -> `file_facts`; every file there is where None.
     """
     assert not facts.keys() & set(_OWN_KEYS), "these facts are the checkpoint's own"
-    files = {
-        path.relative_to(target).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
-        }
-        for path in list_files(target)
-    }
+    if files is None:
+        files = {p.relative_to(target).as_posix(): file_facts(p) for p in list_files(target)}
     content = {"step": step, "form": form, "files": files, **facts}
     write_json(target / FACTS, content | {"seal": _digest(content)})
     flush_directory(target.parent)

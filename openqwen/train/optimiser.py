@@ -8,7 +8,7 @@ Gradients of micro-batches are summed in float32. Where the model is float32 alr
 are the masters and nothing is copied.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from openqwen.core.workers import Workers
 from openqwen.train.config import TrainingConfig
+from openqwen.train.sharded_state import packed_state, parts_of
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 Item = TypeVar("Item")
@@ -34,6 +35,7 @@ class MasterAdamW:
         Parameters that require no gradient are cast and otherwise left alone.
         """
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.layout = parts_of(model)
         self.names = [name for name, _ in trained]
         self.shares_memory = compute_dtype == torch.float32
         self.masters = [
@@ -150,12 +152,13 @@ class MasterAdamW:
         return tensors
 
     @torch.no_grad()
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a state of the same model and copy the masters to the model.
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over a state of the same model, ours or of many ranks, and copy it to the model.
 
         Raises:
             KeyError: if a tensor is missing.
         """
+        tensors = packed_state(tensors, self.layout)
         for adamw, part in zip(self.adamws, self.parts, strict=True):
             for i in part:
                 self.masters[i].copy_(tensors[f"master.{self.names[i]}"])

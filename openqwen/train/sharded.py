@@ -60,8 +60,8 @@ class ShardedAdamW:
         self.root = parallelize(model, mesh, config.parallel, compute_dtype=compute_dtype)
         self.ranks = DataRanks(mesh)
         self.clip_norm = config.clip_norm
-        self.parts = parts_of(model)
-        published = published_names(self.parts)
+        self.layout = parts_of(model)
+        published = published_names(self.layout)
         trained = [(published[name], p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in trained]
         self.parameters: list[Tensor] = [p for _, p in trained]
@@ -181,7 +181,7 @@ class ShardedAdamW:
         """
         reshard(self.root)
         state = self.state()
-        fill_state(state, tensors, self.parts)
+        fill_state(state, tensors, self.layout)
         for master in self.masters:
             self.adamw.state[master]["step"].copy_(state["step"])
 
