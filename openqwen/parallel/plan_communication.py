@@ -148,7 +148,11 @@ def _context(job: Job, layout: Layout) -> list[Traffic]:
     config = job.config
     group = Group(layout.context, layout.tensor, job.device)
     width = 2 * config.num_key_value_heads * config.head_dim / layout.tensor
-    both = COMPUTE_BYTES * layout.micro_sequences * job.context_length * width
-    calls = 3 if layout.recompute == "layer" else 2
-    calls *= config.num_hidden_layers * num_micro_batches(job, layout)
-    return [Traffic("context", "exchange keys and values", group, both, calls, 1, False)]
+    elements = layout.micro_sequences * job.context_length * width
+    calls = config.num_hidden_layers * num_micro_batches(job, layout)
+    forward = calls * (2 if layout.recompute == "layer" else 1)
+    gathered, scattered = COMPUTE_BYTES * elements, REDUCE_BYTES * elements
+    return [
+        Traffic("context", "gather keys, values", group, gathered, forward, 1, False),
+        Traffic("context", "scatter their gradients", group, scattered, calls, 1, False),
+    ]

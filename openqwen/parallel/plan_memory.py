@@ -33,7 +33,7 @@ class Memory:
         activations: what layers and final norm save for the backward pass.
         passing: gradients on their way and what the loss needs, at the worst moment.
         reserve: driver, communication library, allocator.
-        moment: when that is: "loss", "backward" or "end of backward".
+        moment: when that is: "loss", "backward", "embedding" or "end of backward".
     """
 
     masters: int
@@ -63,29 +63,8 @@ def memory_of(job: Job, layout: Layout) -> Memory:
     reserve += int(RESERVE_SHARE * device.memory_bytes)
     if job.num_devices == 1:
         return _alone(job, layout, reserve)
-    config, shards, tensor = job.config, layout.shards, layout.tensor
-    own = sharded_parameters(config, shards=shards, tensor=tensor)
-    vocabulary, layer = whole_parameters(config, tensor=tensor)
-    saved = saved_bytes(job, layout)
-    loss = loss_bytes(job, layout)
-    tail = 2 * COMPUTE_BYTES * _rows(job, layout) * config.hidden_size
-    in_use, scattered = COMPUTE_BYTES * layer, MASTER_BYTES * layer
-    held = COMPUTE_BYTES * vocabulary
-    head_gradient = COMPUTE_BYTES * config.vocab_size * config.hidden_size // tensor
-    again = layer_saved_bytes(config, tensor) * _rows(job, layout) if _recomputes(layout) else 0
-    one_less = saved * (config.num_hidden_layers - 1) // config.num_hidden_layers
-    # (moment, gathered, activations, passing)
-    moments = (
-        ("loss", held + in_use, saved + final_saved_bytes(job, layout), loss),
-        (
-            "backward",
-            held + 2 * in_use,
-            one_less + again,
-            head_gradient + in_use + scattered + tail,
-        ),
-        ("end of backward", 0, 0, 3 * held),
-    )
-    moment, gathered, activations, passing = max(moments, key=lambda m: sum(m[1:]))
+    own = sharded_parameters(job.config, shards=layout.shards, tensor=layout.tensor)
+    moment, gathered, activations, passing = max(_moments(job, layout), key=lambda m: sum(m[1:]))
     return Memory(
         masters=MASTER_BYTES * own,
         moments=2 * MASTER_BYTES * own,
@@ -98,11 +77,47 @@ def memory_of(job: Job, layout: Layout) -> Memory:
     )
 
 
+def _moments(job: Job, layout: Layout) -> list[tuple[str, int, int, int]]:
+    """Return gathered, activations and passing at each moment that can be the worst."""
+    config = job.config
+    vocabulary, layer = whole_parameters(config, tensor=layout.tensor)
+    held, in_use = COMPUTE_BYTES * vocabulary, COMPUTE_BYTES * layer
+    saved = saved_bytes(job, layout)
+    one_less = saved * (config.num_hidden_layers - 1) // config.num_hidden_layers
+    if layout.recompute == "layer":
+        one_less += layer_saved_bytes(job, layout)
+    head_gradient = COMPUTE_BYTES * config.vocab_size * config.hidden_size // layout.tensor
+    rows = rows_of(job, layout)
+    on_their_way = 2 * COMPUTE_BYTES * rows * config.hidden_size
+    if layout.context > 1:  # the gradient of all keys and values, float32, and in the compute type
+        kv_width = 2 * config.num_key_value_heads * config.head_dim // layout.tensor
+        on_their_way += (MASTER_BYTES + COMPUTE_BYTES) * rows * layout.context * kv_width
+    # what FSDP holds of a group it scatters: bfloat16 gradients and their float32 copy
+    scattered = (COMPUTE_BYTES + MASTER_BYTES) * vocabulary
+    # torch's DTensor works out the gradient of a split embedding whole on every rank, then cuts it
+    embedding = 2 * head_gradient + COMPUTE_BYTES * config.vocab_size * config.hidden_size
+    return [
+        (
+            "loss",
+            held + in_use,
+            saved + final_saved_bytes(job, layout),
+            loss_bytes(job, layout),
+        ),
+        (
+            "backward",
+            held + 2 * in_use,
+            one_less,
+            head_gradient + in_use + MASTER_BYTES * layer + on_their_way,
+        ),
+        ("end of backward", 0, 0, scattered),
+        *([("embedding", held, 0, embedding + MASTER_BYTES * layer)] if layout.tensor > 1 else []),
+    ]
+
+
 def _alone(job: Job, layout: Layout, reserve: int) -> Memory:
     """One process: masters beside the model in the compute type, gradients in both types."""
-    config = job.config
-    whole = count_parameters(config)
-    again = layer_saved_bytes(config, 1) * _rows(job, layout) if _recomputes(layout) else 0
+    whole = count_parameters(job.config)
+    again = layer_saved_bytes(job, layout) if layout.recompute == "layer" else 0
     at_loss = final_saved_bytes(job, layout) + loss_bytes(job, layout)
     at_end = COMPUTE_BYTES * whole + again
     return Memory(
@@ -117,46 +132,50 @@ def _alone(job: Job, layout: Layout, reserve: int) -> Memory:
     )
 
 
-def _rows(job: Job, layout: Layout) -> int:
+def rows_of(job: Job, layout: Layout) -> int:
     """Return the tokens a device works on at once."""
     return layout.micro_sequences * job.context_length // layout.context
 
 
-def _recomputes(layout: Layout) -> bool:
-    return layout.recompute == "layer"
-
-
 def saved_bytes(job: Job, layout: Layout) -> int:
     """Return what all layers save for the backward pass of one micro-batch."""
-    config = job.config
-    a_token = layer_saved_bytes(config, layout.tensor)
-    if _recomputes(layout):
-        a_token = COMPUTE_BYTES * config.hidden_size  # a layer's input
-    return config.num_hidden_layers * a_token * _rows(job, layout)
+    if layout.recompute == "layer":
+        a_layer = COMPUTE_BYTES * job.config.hidden_size * rows_of(job, layout)  # its input
+    else:
+        a_layer = layer_saved_bytes(job, layout)
+    return job.config.num_hidden_layers * a_layer
 
 
-def layer_saved_bytes(config: ModelConfig, tensor: int) -> int:
-    """Return what one layer saves for the backward pass, bytes a token.
+def layer_saved_bytes(job: Job, layout: Layout) -> int:
+    """Return what one layer saves for the backward pass of one micro-batch.
 
     Read off `openqwen/model/backbone.py`, eager: each norm saves its float32 input, the normalised
     states and its output (a linear layer's input); attention the projections' output (whose last
     part are the values), rotated queries and keys, its result and float32 sums of exponentials; the
     feed-forward network gate, up, silu(gate) and their product. Norms are not split over tensor
-    ranks.
+    ranks. With context ranks (`openqwen/parallel/context.py`) attention saves everybody's keys and
+    values, its results in blocks and again as one, and each block's mask.
     """
+    config, rows = job.config, rows_of(job, layout)
     q_size = config.num_attention_heads * config.head_dim
     kv_size = config.num_key_value_heads * config.head_dim
     norms = 2 * (MASTER_BYTES + 2 * COMPUTE_BYTES) * config.hidden_size + 2 * MASTER_BYTES
-    attention = COMPUTE_BYTES * ((q_size + 2 * kv_size) + (q_size + kv_size) + q_size)
+    if layout.context == 1:
+        attention = COMPUTE_BYTES * ((q_size + 2 * kv_size) + (q_size + kv_size) + q_size)
+        masks = 0
+    else:
+        attention = COMPUTE_BYTES * (3 * q_size + 2 * kv_size * layout.context)
+        tokens = job.context_length // layout.context
+        masks = COMPUTE_BYTES * tokens * job.context_length // 2
     attention += MASTER_BYTES * config.num_attention_heads
     feed_forward = 4 * COMPUTE_BYTES * config.intermediate_size
-    return norms + (attention + feed_forward) // tensor
+    return rows * (norms + (attention + feed_forward) // layout.tensor) + masks
 
 
 def final_saved_bytes(job: Job, layout: Layout) -> int:
     """Return what the final norm saves and the states that go into the loss."""
     a_token = (MASTER_BYTES + 2 * COMPUTE_BYTES) * job.config.hidden_size
-    return a_token * _rows(job, layout)
+    return a_token * rows_of(job, layout)
 
 
 def loss_bytes(job: Job, layout: Layout) -> int:
@@ -167,7 +186,7 @@ def loss_bytes(job: Job, layout: Layout) -> int:
     """
     config = job.config
     weight = config.vocab_size * config.hidden_size // layout.tensor
-    states = COMPUTE_BYTES * config.hidden_size * _rows(job, layout)
+    states = COMPUTE_BYTES * config.hidden_size * rows_of(job, layout)
     return (MASTER_BYTES + COMPUTE_BYTES) * weight + states + LOSS_BLOCK_BYTES
 
 
