@@ -1,0 +1,160 @@
+"""The peers of train_speed.py, each in a process and, where asked, an environment of its own.
+
+    PEER_PYTHON train_peers.py --impl litgpt-compiled --job JSON
+
+Imports nothing of openqwen. Every peer trains the same shape on the same random batches: float32
+parameters, bfloat16 under autocast, fused AdamW, clipping at 1, all threads. `-compiled` puts the
+model and its loss into one torch.compile. The losses are the fastest sensible found of the peer's
+own ways: see `PEERS`.
+"""
+
+import sys
+from importlib.metadata import version
+
+import torch
+from torch.nn import functional as F
+from train_turns import Trainee, serve_trainee
+
+DTYPE = torch.bfloat16
+
+
+def transformers_model(job):
+    """Qwen2 as the library has it, attention by SDPA."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=job["vocab_size"],
+        hidden_size=job["hidden_size"],
+        intermediate_size=job["intermediate_size"],
+        num_hidden_layers=job["num_hidden_layers"],
+        num_attention_heads=job["num_attention_heads"],
+        num_key_value_heads=job["num_attention_heads"],
+        max_position_embeddings=job["context"],
+        tie_word_embeddings=False,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def transformers_loss(model, inputs_BT, targets_BT):
+    """The library's own loss: logits copied to float32, then cross-entropy."""
+    return model(input_ids=inputs_BT, labels=targets_BT, shift_labels=targets_BT).loss
+
+
+def transformers_plain_loss(model, inputs_BT, targets_BT):
+    """Cross-entropy on the logits as the model returns them, in bfloat16, without the copy."""
+    logits_BTV = model(input_ids=inputs_BT).logits
+    with torch.autocast("cpu", enabled=False):
+        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
+
+
+def litgpt_model(job):
+    """GPT of litgpt in the shape of Qwen2."""
+    from litgpt import GPT, Config
+
+    config = Config(
+        block_size=job["context"],
+        n_layer=job["num_hidden_layers"],
+        n_head=job["num_attention_heads"],
+        n_embd=job["hidden_size"],
+        vocab_size=job["vocab_size"],
+        padded_vocab_size=job["vocab_size"],
+        rotary_percentage=1.0,
+        parallel_residual=False,
+        bias=False,
+        attn_bias=True,
+        norm_class_name="RMSNorm",
+        mlp_class_name="LLaMAMLP",
+        intermediate_size=job["intermediate_size"],
+    )
+    model = GPT(config)
+    model.apply(model._init_weights)
+    return model
+
+
+def litgpt_loss(model, inputs_BT, targets_BT):
+    """The loss of litgpt's pretraining: cross-entropy in chunks of 128 rows."""
+    from litgpt.utils import chunked_cross_entropy
+
+    return chunked_cross_entropy(model(inputs_BT), targets_BT)
+
+
+def litgpt_whole_loss(model, inputs_BT, targets_BT):
+    """litgpt's loss in one piece, its other setting."""
+    from litgpt.utils import chunked_cross_entropy
+
+    return chunked_cross_entropy(model(inputs_BT), targets_BT, chunk_size=0)
+
+
+def nanochat_model(job):
+    """GPT of a nanochat clone; its feed-forward has as many weights as ours (8 D²)."""
+    sys.path.insert(0, job["nanochat"])
+    from nanochat.gpt import GPT, GPTConfig
+
+    known = {
+        "sequence_len": job["context"],
+        "vocab_size": job["vocab_size"],
+        "n_layer": job["num_hidden_layers"],
+        "n_head": job["num_attention_heads"],
+        "n_kv_head": job["num_attention_heads"],
+        "n_embd": job["hidden_size"],
+        "window_pattern": "L",  # every layer attends to all, as the others do
+    }
+    fields = GPTConfig.__dataclass_fields__
+    model = GPT(GPTConfig(**{name: value for name, value in known.items() if name in fields}))
+    model.init_weights()
+    return model.float()
+
+
+def nanochat_loss(model, inputs_BT, targets_BT):
+    """Its own loss: logits capped and compared in float32."""
+    return model(inputs_BT, targets_BT)
+
+
+# package, model, loss; measured on two cores with AVX-512 (see docs/performance.md), the first of
+# a peer's losses is the faster one
+PEERS = {
+    "transformers": ("transformers", transformers_model, transformers_loss),
+    "transformers-bf16loss": ("transformers", transformers_model, transformers_plain_loss),
+    "litgpt": ("litgpt", litgpt_model, litgpt_loss),
+    "litgpt-whole": ("litgpt", litgpt_model, litgpt_whole_loss),
+    "nanochat": ("", nanochat_model, nanochat_loss),
+}
+
+
+class Peer(Trainee):
+    """One peer's model, loss and optimiser."""
+
+    def __init__(self, job):
+        name, _, way = job["impl"].partition("-compiled")
+        name += way
+        package, model_of, loss_of = PEERS[name]
+        torch.set_num_threads(job["threads"])
+        torch.manual_seed(0)
+        self.model = model_of(job).train()
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.adamw = torch.optim.AdamW(
+            self.parameters, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+        )
+
+        def forward(inputs_BT, targets_BT):
+            return loss_of(self.model, inputs_BT, targets_BT)
+
+        self.forward = torch.compile(forward) if "-compiled" in job["impl"] else forward
+        self.versions = {"torch": torch.__version__}
+        if package:
+            self.versions[package] = version(package)
+
+    def step(self, inputs_BT, targets_BT):
+        self.adamw.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype=DTYPE):
+            loss = self.forward(inputs_BT, targets_BT)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.adamw.step()
+        return float(loss.detach())
+
+
+if __name__ == "__main__":
+    serve_trainee(Peer)

@@ -1,0 +1,92 @@
+"""The child's side of train_speed.py: one trainer in a process of its own, asked for steps.
+
+    serve_trainee(Trainer)        # class Trainer(Trainee), made of the job that --job says
+
+Standard library and torch only: the peers' environments import it. All children draw equal batches
+from the step's number. Memory is the highest resident size since the first step ended, above what
+the process had before the model was made (imports alone).
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from turns import serve
+
+
+class Trainee:
+    """What takes steps.
+
+    Attributes:
+        versions: of the libraries that matter.
+    """
+
+    versions: dict[str, str]
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        """Make model and optimiser of the job's shape."""
+        raise NotImplementedError
+
+    def step(self, inputs_BT: Tensor, targets_BT: Tensor) -> float:
+        """Take one training step; return the mean loss in nats a token."""
+        raise NotImplementedError
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer a question other than those about steps and memory."""
+        raise SystemExit(f"no such task: {question}")
+
+
+def batch(job: dict[str, Any], number: int) -> tuple[Tensor, Tensor]:
+    """Return input and target ids of a step, (B, T) each, equal in every process."""
+    draw = torch.Generator().manual_seed(number)
+    size = (job["sequences"], job["context"] + 1)
+    ids_BT = torch.randint(job["vocab_size"], size, generator=draw)
+    return ids_BT[:, :-1].contiguous(), ids_BT[:, 1:].contiguous()
+
+
+def resident_bytes(field: str = "VmRSS") -> int:
+    """Return the resident size now, or (VmHWM) its highest since the last reset."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("this benchmark reads /proc, which needs Linux")
+
+
+def serve_trainee(kind: type[Trainee]) -> None:
+    """Make the trainer and answer until the parent ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job", required=True, help="shape and sizes, JSON")
+    job = json.loads(parser.parse_args().job)
+
+    def prepare() -> tuple[dict[str, Any], Any]:
+        before = resident_bytes()
+        trainee = kind(job)
+        taken = 0
+
+        def take_steps(count: int) -> dict[str, Any]:
+            nonlocal taken
+            batches = [batch(job, taken + i) for i in range(count)]
+            losses = []
+            start = time.perf_counter()
+            for inputs_BT, targets_BT in batches:
+                losses.append(trainee.step(inputs_BT, targets_BT))
+            seconds = time.perf_counter() - start
+            if not taken:  # what compiling took is not training's
+                Path("/proc/self/clear_refs").write_text("5")
+            taken += count
+            return {"seconds": seconds, "losses": losses}
+
+        def answer(question: dict[str, Any]) -> dict[str, Any]:
+            if question["task"] == "steps":
+                return take_steps(question["count"])
+            if question["task"] == "memory":
+                return {"bytes": resident_bytes("VmHWM") - before}
+            return trainee.answer(question)
+
+        return {"versions": trainee.versions}, answer
+
+    serve(prepare)
