@@ -1,7 +1,7 @@
 """Room for what training writes: known before it starts, told in one line where it runs out.
 
 require_room(out, needed_bytes, "base: 3 checkpoints and the export", fix="…")
-with telling_full_disk("base: checkpoint 120 was not written", out): save(…)
+with telling_full_disk("base: checkpoint 120 was not written", out, then="; …"): save(…)
 """
 
 import contextlib
@@ -84,12 +84,13 @@ def require_room(
 
 
 @contextlib.contextmanager
-def telling_full_disk(what: str, directory: Path) -> Iterator[None]:
+def telling_full_disk(what: str, directory: Path, *, then: str = "") -> Iterator[None]:
     """Turn a write's failure for want of room or permission into one line that says what stays.
 
     Args:
         what: what was not written.
         directory: whose free bytes are told.
+        then: what stays and what is to be done, closes the line.
 
     Raises:
         UserError: in place of such an OSError (or the safetensors library's); others pass.
@@ -104,7 +105,7 @@ def telling_full_disk(what: str, directory: Path) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT):
             with contextlib.suppress(OSError):
                 free = f", {shutil.disk_usage(directory).free:,} bytes are free"
-        raise UserError(f"{what}: {os.strerror(number)}{free}") from None
+        raise UserError(f"{what}: {os.strerror(number)}{free}{then}") from None
 
 
 def _number(text: str) -> int:

@@ -7,6 +7,7 @@
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from openqwen.model.scorer import Scorer
 from openqwen.tokenizer.control import padded_rows
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.config import NextTokenConfig, PretrainConfig
+from openqwen.train.disk import telling_full_disk
 from openqwen.train.engine import open_optimiser
 from openqwen.train.guard import Guard
 from openqwen.train.loop import calendar_of, run_loop
@@ -126,7 +128,7 @@ class PretrainTrainer:
         """Return masters and moments."""
         return self.optimiser.state()
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over masters and moments."""
         self.optimiser.load_state(tensors)
 
@@ -203,14 +205,16 @@ def train_next_token(
 
 def export(out: Path, model: Decoder | Scorer, tokenizer: Tokenizer, *, lineage_hash: str) -> None:
     """Write a trained model's export directory, tokenizer files among them."""
-    write_export(
-        out,
-        model,
-        stop_ids=tokenizer.stop_ids,
-        eos_id=tokenizer.eos_id,
-        lineage_hash=lineage_hash,
-    )
-    tokenizer.save(out)
+    fix = "; the last checkpoint stays: make room and run the same command again"
+    with telling_full_disk(f"the export into {out} was not written", out, then=fix):
+        write_export(
+            out,
+            model,
+            stop_ids=tokenizer.stop_ids,
+            eos_id=tokenizer.eos_id,
+            lineage_hash=lineage_hash,
+        )
+        tokenizer.save(out)
 
 
 def model_config(config: PretrainConfig, *, vocab_size: int, context_length: int) -> ModelConfig:

@@ -9,17 +9,20 @@ Newest ones lie in `scratch/checkpoints/`, those kept for good in `checkpoints/`
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import sha256_text, write_text
 from openqwen.core.log import warn
 from openqwen.core.manifest import KEPT_NAME, METRICS_NAME, SCRATCH_NAME
+from openqwen.core.runtime import rank
+from openqwen.parallel.mesh import host_group
 from openqwen.train.checkpoint import (
     Usable,
     keep_best,
@@ -31,6 +34,7 @@ from openqwen.train.checkpoint import (
 from openqwen.train.checkpoint_config import CheckpointsConfig
 from openqwen.train.disk import directory_bytes, master_bytes, require_room, state_bytes
 from openqwen.train.disk import telling_full_disk as telling
+from openqwen.train.sharded_checkpoint import save_sharded
 
 _RANDOM = "random."  # opens the names of the generators' states
 
@@ -54,6 +58,8 @@ class Saver:
         self.seconds = 0.0
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        if dist.is_initialized():
+            host_group()  # opened by all ranks here, used in the thread
 
     def require_room(self, tensors: dict[str, Tensor], *, num_steps: int) -> None:
         """Raise UserError unless everything that will be kept at one time, and the export, fit."""
@@ -79,7 +85,7 @@ class Saver:
         started = time.perf_counter()
         self.wait()
         if self.policy.asynchronous:
-            copies = {name: torch.clone(t).detach() for name, t in tensors.items()}
+            copies = {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
             self._thread = threading.Thread(
                 target=self._write_beside, args=(step, copies, facts), name="checkpoint"
             )
@@ -103,6 +109,8 @@ class Saver:
 
     def keep_for_good(self) -> None:
         """Link those of the newest checkpoints that are to stay; also what a kill kept from it."""
+        if rank():
+            return  # the first of several processes does
         policy, kept = self.policy, kept_of(self.out)
         every, measure = policy.keep_every_steps, policy.best_measure
         if not every and not measure:
@@ -123,9 +131,11 @@ class Saver:
         directory = checkpoints_of(self.out)
         before = max((saved.step for saved in sealed(directory)), default=None)
         stays = "none is there yet" if before is None else f"that of step {before:,} stays"
-        what = f"{self.label}: the checkpoint of step {step:,} was not written ({stays})"
-        with telling(f"{what}; make room and run the same command again", directory):
-            save_checkpoint(directory, step, tensors, facts, keep=self.keep)
+        what = f"{self.label}: the checkpoint of step {step:,} was not written"
+        fix = f"; {stays}: make room and run the same command again"
+        with telling(what, directory, then=fix):
+            save = save_sharded if dist.is_initialized() else save_checkpoint
+            save(directory, step, tensors, facts, keep=self.keep)
             self.keep_for_good()
 
 
@@ -191,10 +201,10 @@ def random_states() -> dict[str, Tensor]:
     return states
 
 
-def load_random_states(tensors: dict[str, Tensor]) -> None:
-    """Take such states out of a checkpoint's tensors and put them back."""
+def load_random_states(tensors: Mapping[str, Tensor]) -> None:
+    """Put such states of a checkpoint's tensors back."""
     for name in [name for name in tensors if name.startswith(_RANDOM)]:
-        state = tensors.pop(name).cpu()
+        state = tensors[name].cpu()
         if name == f"{_RANDOM}cpu":
             torch.set_rng_state(state)
         elif torch.cuda.is_available():
