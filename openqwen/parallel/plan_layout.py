@@ -2,11 +2,7 @@
 
 from dataclasses import dataclass
 
-from openqwen.model.config import (
-    ModelConfig,
-    count_layer_parameters,
-    count_non_embedding_parameters,
-)
+from openqwen.model.config import ModelConfig, count_non_embedding_parameters
 from openqwen.parallel.plan_devices import Device
 
 
@@ -95,10 +91,3 @@ class Layout:
 def num_micro_batches(job: Job, layout: Layout) -> int:
     """Return the micro-batches a data rank works on in one step."""
     return job.sequences_per_step // (layout.data_ranks * layout.micro_sequences)
-
-
-def layer_flops_share(job: Job) -> float:
-    """Return which share of all FLOPs the layers have; the rest is the output projection."""
-    config = job.config
-    layers = config.num_hidden_layers * count_layer_parameters(config) + job.attention_per_token
-    return layers / (job.weights_per_token + job.attention_per_token)

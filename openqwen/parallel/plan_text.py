@@ -84,7 +84,7 @@ def speed_lines(job: Job, speed: Speed, num_tokens: float, reported: Reported | 
         _row("  waiting for links", [f"{e.waiting_s:,.2f}" for e in ends]),
         _row("  optimiser", [f"{e.update_s:,.3f}" for e in ends]),
         _row(f"days for {num_tokens / 1e12:,.4g} T tokens", [_days(e, num_tokens) for e in ends]),
-        f"  {share:.0%} of the peak without waiting: {job.device.calibration}",
+        f"  {share:.0%} of the peak where nothing waits: {job.device.calibration}",
         "  without failures, restarts and evaluations; how the range is made: docs/plan.md",
     ]
     if reported is not None:
