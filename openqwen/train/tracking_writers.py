@@ -9,6 +9,7 @@ A service's opener returns two functions: log numbers at a step, and finish.
 
 import contextlib
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class TensorBoardWriter:
         self._metrics, self._folder = out / METRICS_NAME, out / EVENTS_NAME
         self._writer: Any = None
         self._next_step = -1
+        self._time: float | None = None
 
     def step_begins(self, step: int) -> None:
         """Open the file, or begin it again where the loop went back."""
@@ -50,7 +52,7 @@ class TensorBoardWriter:
         if self._writer is None:
             self._begin()  # the row is among what is read
         else:
-            self._write(row)
+            self._write({"time": time.time()} | row)
 
     def close(self) -> None:
         """Flush and end the file."""
@@ -72,8 +74,9 @@ class TensorBoardWriter:
             self._write(row)
 
     def _write(self, row: dict[str, Any]) -> None:
+        self._time = row.get("time", self._time)  # of an old row without one: the row's before
         for name, value in scalars_of(row).items():
-            self._writer.add_scalar(name, value, int(row["step"]), row.get("time"))
+            self._writer.add_scalar(name, value, int(row["step"]), self._time)
 
 
 def open_wandb(

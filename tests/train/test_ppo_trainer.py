@@ -102,6 +102,7 @@ def numbers(path: Path):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows:
         row.pop("tokens_per_s", None)
+        row.pop("time", None)
     return rows
 
 
