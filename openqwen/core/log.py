@@ -14,19 +14,25 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from openqwen.core.files import write_text
+from openqwen.core.runtime import rank
 
 LINE_INTERVAL_S = 10.0  # between lines where the output is not a terminal
 REDRAW_INTERVAL_S = 0.2
 
 
 def say(text: str) -> None:
-    """Print one line of a run for its user, at once."""
-    print(text, flush=True)
+    """Print one line of a run for its user, at once; of several processes only the first does."""
+    if rank() == 0:
+        print(text, flush=True)
 
 
 def warn(text: str) -> None:
-    """Print one line to standard error that the user should see but need not act on."""
-    print(f"openqwen: {text}", file=sys.stderr, flush=True)
+    """Print one line to standard error that the user should see but need not act on.
+
+    Of several processes that train together only the first does.
+    """
+    if rank() == 0:
+        print(f"openqwen: {text}", file=sys.stderr, flush=True)
 
 
 def format_duration(seconds: float) -> str:
@@ -97,6 +103,8 @@ class Progress:
         return f"{self.label:<24} {amount} {self.unit}   {speed}{left}   {self.note}".rstrip()
 
     def _show(self, end: str, text: str = "") -> None:
+        if rank():
+            return  # the first process tells
         line = text or self.line()
         if self.is_terminal:
             line = "\r\x1b[K" + fit(line, _columns(self.stream))

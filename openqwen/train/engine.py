@@ -7,7 +7,7 @@
 Trainers know this interface and nothing of ranks.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -74,7 +74,7 @@ class Optimiser(Protocol):
         """Return everything a resumed run needs, by name."""
         ...
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over such a state."""
         ...
 

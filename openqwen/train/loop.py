@@ -9,7 +9,7 @@ step depends on nothing but its state and the step's number, ends with the same 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.log import MetricStream, Progress, read_metrics, say, warn
 from openqwen.core.manifest import METRICS_NAME
 from openqwen.core.runtime import rank
-from openqwen.train.checkpoint import Usable, load_newest, sealed
+from openqwen.train.checkpoint import Usable, sealed
 from openqwen.train.checkpoint_config import CheckpointsConfig
 from openqwen.train.config import TrainingConfig
 from openqwen.train.guard import INCIDENTS_NAME, Guard, Incident, Incidents
@@ -34,6 +34,7 @@ from openqwen.train.saving import (
     measured,
     random_states,
 )
+from openqwen.train.sharded_checkpoint import load_newest
 from openqwen.train.statistics import masters_before, weight_statistics
 from openqwen.train.tracking import Observer, open_observers
 from openqwen.train.tracking_config import TrackingConfig
@@ -64,7 +65,7 @@ class Trainer(Protocol):
     def state(self) -> dict[str, Tensor]:
         """Return the tensors a resumed run needs."""
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over such tensors."""
 
 
@@ -343,16 +344,20 @@ class _Loop:
         rate = steps * self.trainer.tokens_per_step / seconds
         share = rate * self.settings.flops_per_token / self.settings.peak_flops_per_s
         speed = {"tokens_per_s": round(rate, 1), "share_of_peak": round(share, 4)}
+        speed["time"] = round(time.time(), 3)
         return {"step": self.done, "tokens": self.done * self.trainer.tokens_per_step} | (
             numbers | speed
         )
 
 
 def _note(row: dict[str, float]) -> str:
-    return (
-        f"loss {row['loss']:.3f}   {row['tokens_per_s']:,.0f} tokens/s   "
-        f"{100 * row['share_of_peak']:.0f} % of peak"
-    )
+    parts = [f"loss {row['loss']:.3f}"]
+    if "bits_per_byte" in row:
+        parts.append(f"{row['bits_per_byte']:.3f} bits/byte")
+    parts.append(f"{row['tokens_per_s']:,.0f} tokens/s")
+    if row["share_of_peak"]:  # 0 where the peak was not measured
+        parts.append(f"{100 * row['share_of_peak']:.0f} % of peak")
+    return "   ".join(parts)
 
 
 def _plain(value: float) -> float | str:

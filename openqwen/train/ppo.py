@@ -8,7 +8,7 @@ warm-up only the value model learns. Everything random is a function of seed and
 run ends with the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,7 +187,7 @@ class PPOTrainer:
         tensors["stop_reason"] = torch.tensor(list(self.stop_reason.encode()), dtype=torch.uint8)
         return tensors
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over such a state."""
         for prefix, optimiser in (
             ("policy.", self.policy_optimiser),

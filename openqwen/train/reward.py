@@ -6,7 +6,7 @@ Both answers of a pair go through the model together, packed without padding; th
 the end token of each. The loss is divided by the pairs of the whole step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -143,7 +143,7 @@ class RewardTrainer:
         """Return masters and moments."""
         return self.optimiser.state()
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over masters and moments."""
         self.optimiser.load_state(tensors)
 

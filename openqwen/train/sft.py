@@ -6,7 +6,7 @@ The loss counts the assistant's tokens only, divided by their number in the whol
 packed, unpacked and accumulated steps are equal. Several rounds (§4) follow each other in one run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,7 +146,7 @@ class SFTTrainer:
         """Return masters and moments."""
         return self.optimiser.state()
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over masters and moments."""
         self.optimiser.load_state(tensors)
 
