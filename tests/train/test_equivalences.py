@@ -111,6 +111,30 @@ def test_resumed_is_uninterrupted_to_the_bit(shards, kind, tmp_path):
     assert steady(tmp_path / "killed") == steady(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_costs_steps_but_no_bit(shards, tmp_path, capsys, damaged):
+    whole = pretrainer(shards)
+    run(whole, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(kill_at(pretrainer(shards), 7), tmp_path / "killed")
+    for saved in list(sealed(checkpoints_of(tmp_path / "killed")))[:damaged]:
+        path = saved.path / "state.safetensors"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+    capsys.readouterr()
+    resumed = pretrainer(shards)
+    run(resumed, tmp_path / "killed")
+    assert same_bits(state_of(resumed), state_of(whole))
+    assert steady(tmp_path / "killed") == steady(tmp_path / "whole")
+    said = capsys.readouterr()
+    assert "step-00000006 is damaged (state.safetensors has other bytes than when it" in said.err
+    if damaged == 1:
+        assert "base          resumes after step 4" in said.out
+    else:
+        assert "base: no checkpoint is whole; training begins anew" in said.err
+
+
 def test_asynchronous_and_other_checkpoints_change_nothing(shards, tmp_path):
     whole, other = (
         pretrainer(shards),
