@@ -5,7 +5,9 @@ from pathlib import Path
 
 NAME = "merge"
 HELP = "fold a LoRA adapter (ours or PEFT's) into its base model"
-EXAMPLE = "openqwen merge my-adapter --out my-chat"
+EXAMPLE = """\
+openqwen merge my-adapter --out my-chat
+openqwen merge my-adapter --out my-chat --dtype float32"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapter", metavar="ADAPTER", help="a directory with adapter_config.json")
     parser.add_argument("--out", required=True, help="directory to write, a model directory")
     parser.add_argument("--base", help="the base model, where the adapter's own name isn't found")
+    parser.add_argument(
+        "--dtype",
+        default="bfloat16",
+        choices=("bfloat16", "float16", "float32"),
+        help="type of the written weights; float32 is exact, the others round (bfloat16)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
     adapter = read_adapter(directory, Path(args.base) if args.base else None)
     has_own = any(directory.glob("*.tiktoken")) or (directory / "tokenizer.json").is_file()
     tokenizer = Tokenizer.from_file(directory if has_own else adapter.base.directory)
-    model = adapter.load_model(dtype=torch.bfloat16)
+    dtype = getattr(torch, args.dtype)
+    model = adapter.load_model(dtype=torch.float32)
+    lost = adapter.lost_by_rounding(model, dtype)
+    model = model.to(dtype)
     write_export(out, model, stop_ids=tokenizer.stop_ids, eos_id=tokenizer.eos_id)
     tokenizer.save(out)
     write_model_card(
@@ -46,6 +57,11 @@ def run(args: argparse.Namespace) -> int:
             "lineage": {"adapter": directory.name, "base": adapter.base.directory.name},
         },
     )
-    say(f"{count_parameters(model.config):,} parameters written to {out}")
+    say(f"{count_parameters(model.config):,} parameters written to {out} in {args.dtype}")
+    if lost:
+        say(
+            f"rounding to {args.dtype} lost {100 * lost:.2g} % of what the adapter changes "
+            "(norm over its matrices); --dtype float32 keeps all"
+        )
     say(f"talk to it:  openqwen chat {out}")
     return 0

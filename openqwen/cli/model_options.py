@@ -23,6 +23,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "Qwen/Qwen2.5-0.5B",
     )
     parser.add_argument(
+        "--adapter",
+        metavar="DIR",
+        help="a LoRA adapter (ours or PEFT's) to fold in; an adapter directory given as MODEL "
+        "brings its base along",
+    )
+    parser.add_argument(
         "--context",
         type=int,
         metavar="N",
@@ -111,13 +117,15 @@ def load_model(args: argparse.Namespace) -> "LanguageModel":
 
     lm = load(
         args.model,
+        adapter=args.adapter,
         dtype=args.dtype,
         device=args.device,
         context=args.context,
         recompute=args.recompute,
         quantize=args.quantize,
     )
-    line = f"{args.model}: {lm.describe()}"
+    name = f"{args.model} with {args.adapter}" if args.adapter else args.model
+    line = f"{name}: {lm.describe()}"
     names = set(EngineConfig.model_fields) & set(vars(args))
     if names:
         given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}

@@ -17,7 +17,9 @@ HELP = "fine-tune a model on conversations (OpenAI, ShareGPT or Alpaca form; JSO
 EXAMPLE = """\
 openqwen sft runs/tiny/base --data mine.jsonl --show-masks
 openqwen sft runs/tiny/base --data mine.jsonl --out my-chat --recipe tiny
-openqwen sft runs/tiny/base --data mine.jsonl --lora --out my-adapter"""
+openqwen sft runs/tiny/base --data mine.jsonl --lora --out my-adapter
+openqwen sft my-adapter --data more.jsonl --out my-second-adapter"""
+ADAPTER_CONFIG = "adapter_config.json"
 LEARNT, PLAIN = "\x1b[7m", "\x1b[0m"
 SHOWN = 5
 
@@ -31,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lora",
         action="store_true",
-        help="train adapters (recipe finetune-lora); merge them after",
+        help="train adapters (recipe finetune-lora); merge them after; implied where MODEL is an "
+        "adapter, which is trained on",
     )
     parser.add_argument(
         "--show-masks",
@@ -42,12 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show masks, or run the chat stage on the user's files alone."""
-    base = model_directory(args.model)
+    base, goes_on = Path(args.model), (Path(args.model) / ADAPTER_CONFIG).is_file()
+    if not goes_on:
+        base = model_directory(args.model)
     if args.show_masks:
         _show_masks(base, args.data)
         return 0
     out = output_directory(args)
-    if args.lora:
+    if goes_on:
+        _take_over(base, args)
+    if args.lora or goes_on:
         if args.recipe == "finetune":
             args.recipe = "finetune-lora"
         else:
@@ -55,6 +62,15 @@ def run(args: argparse.Namespace) -> int:
     set_data(args, "chat", args.data)
     run_stage("chat", args, {"base": base}, out)
     return 0
+
+
+def _take_over(adapter: Path, args: argparse.Namespace) -> None:
+    """Set rank and alpha to those of the adapter that is trained on."""
+    from openqwen.model.formats.adapter_config import read_settings
+
+    settings = read_settings(adapter / ADAPTER_CONFIG)
+    args.assignments.insert(0, f"chat.lora.alpha={settings.alpha}")
+    args.assignments.insert(0, f"chat.lora.rank={settings.rank}")
 
 
 def _show_masks(base: Path, files: list[str]) -> None:
@@ -65,9 +81,9 @@ def _show_masks(base: Path, files: list[str]) -> None:
     from openqwen.data.training.conversations import marked, read_conversations
     from openqwen.tokenizer.chatml import render
     from openqwen.tokenizer.template import DEFAULT_SYSTEM
-    from openqwen.tokenizer.tokenizer import Tokenizer
+    from openqwen.train.lora import tokenizer_of
 
-    tokenizer = Tokenizer.from_file(base)
+    tokenizer = tokenizer_of(base)
     set_aside = SetAside()
     begin, end = (LEARNT, PLAIN) if sys.stdout.isatty() else ("⟦", "⟧")
     conversations = read_conversations([Path(name) for name in files], set_aside=set_aside)

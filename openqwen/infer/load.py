@@ -34,7 +34,7 @@ from openqwen.infer.sampling import allowed_rows
 from openqwen.infer.session import Session, check_ids
 from openqwen.model.config import ModelConfig, count_parameters
 from openqwen.model.decoder import Decoder
-from openqwen.model.formats.adapter import is_adapter, read_adapter
+from openqwen.model.formats.adapter import ADAPTER_CONFIG, Adapter, is_adapter, read_adapter
 from openqwen.model.formats.checkpoint import Checkpoint
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.long_context import NO_EXTENSION, LongContext, plan_long_context
@@ -259,6 +259,7 @@ class LanguageModel:
 def load(
     path: str | Path,
     *,
+    adapter: str | Path | None = None,
     dtype: str | torch.dtype = "auto",
     device: str = "auto",
     context: int | None = None,
@@ -271,7 +272,8 @@ def load(
     Args:
         path: an export directory (a finished training stage is one), or a directory in the
             published Qwen2, Llama or Qwen-1 layout, or a GGUF file; text that is no path here and
-            reads as owner/name is a hub id.
+            reads as owner/name is a hub id. An adapter directory loads with the base it names.
+        adapter: an adapter directory (ours or PEFT's) to fold into the model at `path`.
         dtype: compute type; "auto" is bfloat16 where the hardware multiplies it, else float32.
         device: "auto" is the first GPU, else the CPU.
         context: tokens to be ready for; beyond the training length it switches on dynamic NTK, LogN
@@ -285,19 +287,20 @@ def load(
         UserError: one line if the directory is no model, is unfinished, or its files are wrong.
     """
     directory = find_model(path)
-    adapter = read_adapter(directory) if is_adapter(directory) else None
-    checkpoint = adapter.base if adapter else read_checkpoint(directory)
+    change = _find_adapter(directory, None if adapter is None else find_model(adapter))
+    checkpoint = change.base if change else read_checkpoint(directory)
     if context is not None and context < 1:
         raise UserError(f"context must be at least 1 token, got {context}")
     where = pick_device(device)
     kind = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, where)
-    tokenizer = _load_tokenizer(directory) or _load_tokenizer(checkpoint.directory)
+    own = change.directory if change else directory
+    tokenizer = _load_tokenizer(own) or _load_tokenizer(checkpoint.directory)
     if quantize is not None and quantize not in KINDS:
         raise UserError(f"quantize is one of {', '.join(KINDS)}, got {quantize!r}")
-    if quantize is not None and adapter is None and where.type == "cpu":
+    if quantize is not None and change is None and where.type == "cpu":
         model = load_quantised(checkpoint, quantize, dtype=kind)
     else:
-        model = (adapter or checkpoint).load_model(dtype=kind, device=where)
+        model = (change or checkpoint).load_model(dtype=kind, device=where)
         if quantize is not None:
             apply_quantisation(model, quantize)
     fuse(model)
@@ -308,6 +311,17 @@ def load(
         context=context or checkpoint.context,
         stop_ids=checkpoint.stop_ids,
     )
+
+
+def _find_adapter(directory: Path, adapter: Path | None) -> Adapter | None:
+    """Return the adapter that is meant: one folded into a model, or a directory that is one."""
+    if adapter is None:
+        return read_adapter(directory) if is_adapter(directory) else None
+    if not is_adapter(adapter):
+        raise UserError(f"{adapter} is no adapter: it has no {ADAPTER_CONFIG}")
+    if is_adapter(directory):
+        raise UserError(f"{directory} is an adapter itself; merge it first: openqwen merge")
+    return read_adapter(adapter, directory)
 
 
 def _all_stop_ids(stop_ids: Sequence[int], tokenizer: Tokenizer | None) -> tuple[int, ...]:

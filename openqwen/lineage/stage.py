@@ -97,8 +97,9 @@ class StageWork:
 
 
 def _is_foreign_model(path: Path) -> bool:
-    """Return whether a directory holds a model that no stage of ours is still working on."""
-    return (path / "config.json").is_file() and not (path / STARTED_NAME).is_file()
+    """Return whether a directory holds a model, or an adapter, that no stage is working on."""
+    is_model = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+    return is_model and not (path / STARTED_NAME).is_file()
 
 
 def _input_hash(path: Path) -> str:

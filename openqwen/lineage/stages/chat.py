@@ -14,6 +14,7 @@ from openqwen.data.training.conversations import (
 from openqwen.lineage.stage import StageWork
 from openqwen.lineage.stages import tuning
 from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.lora import tokenizer_of
 from openqwen.train.sft_config import SFTConfig
 
 NUM_MASKS = 3
@@ -39,7 +40,7 @@ def run(work: StageWork) -> dict[str, Any]:
         "set_aside": set_aside.counts,
     }
     write_json(work.out / "set_aside.json", set_aside.as_json())
-    tokenizer = Tokenizer.from_file(work.inputs["base"])
+    tokenizer = tokenizer_of(work.inputs["base"])
     write_json(work.out / "masks.json", _masks(conversations, tokenizer, config))
     tuning.write_card(
         work,

@@ -16,6 +16,7 @@ from openqwen.infer.load import load
 from openqwen.lineage.stage import StageWork
 from openqwen.model.formats.card import write_model_card
 from openqwen.tokenizer.tokenizer import Tokenizer
+from openqwen.train.lora import tokenizer_of
 from openqwen.train.sft import fine_tune
 from openqwen.train.sft_config import SFTConfig
 
@@ -94,7 +95,7 @@ def tune_once(
 ) -> dict[str, Any]:
     """Fine-tune in one round; held-out conversations are measured source by source."""
     assert isinstance(work.config, SFTConfig)
-    tokenizer = Tokenizer.from_file(body)
+    tokenizer = tokenizer_of(body)
     train = encode_split(conversations, tokenizer, work.config, "train")
     held_out = held_out_groups(conversations, tokenizer, work.config)
     return tune(work, label, body, [(train, 1.0)], held_out)

@@ -95,6 +95,26 @@ class Adapter:
             rows += self.factors[module].product().to(rows.device)
         return model.to(dtype)
 
+    @torch.no_grad()
+    def lost_by_rounding(self, merged: Decoder, dtype: torch.dtype) -> float:
+        """Return how much of the products is lost when base and merged model are cast to `dtype`.
+
+        The norm of the error of the cast matrices' difference, over the norm of the products: the
+        base's own weights are larger than the change, so that a coarse type drops a part of it.
+
+        Args:
+            merged: as `load_model` returns it in float32.
+            dtype: the type.
+        """
+        lost = changed = 0.0
+        for module, part in self._placed().items():
+            rows = merged.get_parameter(part.parameter)[part.start : part.start + part.rows]
+            product = self.factors[module].product().to(rows.device)
+            left = rows.to(dtype).float() - (rows - product).to(dtype).float()
+            lost += float((left - product).square().sum())
+            changed += float(product.square().sum())
+        return (lost / changed) ** 0.5 if changed else 0.0
+
     def load_trainable(
         self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Decoder:
@@ -231,7 +251,8 @@ def _find_base(directory: Path, base: Path | None, name: str) -> Checkpoint:
     shown = base or name or "nothing"
     raise UserError(
         f"{directory}: the base model {shown} that this adapter changes is not there; name it "
-        "(openqwen merge ADAPTER --base DIR, openqwen generate DIR --adapter ADAPTER)"
+        "(openqwen merge ADAPTER --base DIR, openqwen generate DIR --adapter ADAPTER), or write "
+        f"its path into {ADAPTER_CONFIG}"
     )
 
 

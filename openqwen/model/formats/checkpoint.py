@@ -109,6 +109,11 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise UserError(f"{directory} is a file; give the directory that holds config.json")
     path = directory / CONFIG_NAME
     if not path.is_file():
+        if (directory / "adapter_config.json").is_file():
+            raise UserError(
+                f"{directory} is an adapter, no model: fold it into its base first "
+                f"(openqwen merge {directory} --out DIR)"
+            )
         inside = sorted(str(p.parent) for p in directory.glob(f"*/{CONFIG_NAME}"))
         if inside:
             more = " …" if len(inside) > SHOWN_DIRECTORIES else ""
