@@ -141,10 +141,14 @@ def seal(
     flush_directory(target.parent)
 
 
-def sealed(directory: Path) -> Iterator[Saved]:
-    """Yield the checkpoints of a directory, the newest first; damaged facts are told and passed.
+def sealed(directory: Path, *, tells: bool = False) -> Iterator[Saved]:
+    """Yield the checkpoints of a directory, the newest first; those with damaged facts are passed.
 
     A folder without facts was being written or removed when the process ended: no checkpoint.
+
+    Args:
+        directory: of the checkpoints.
+        tells: whether a line says of each that is passed.
     """
     for target in sorted(directory.glob("step-*"), reverse=True):
         if not (target / FACTS).is_file():
@@ -156,12 +160,13 @@ def sealed(directory: Path) -> Iterator[Saved]:
                 raise UserError(f"{FACTS} has other values than when it was written")
             yield Saved(content["step"], target, content)
         except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            _tell(target, str(error))
+            if tells:
+                _tell(target, str(error))
 
 
 def newest_whole(directory: Path, *, usable: Usable | None = None) -> Saved | None:
     """Return the newest checkpoint whose every byte is as written; each damaged one is told."""
-    for saved in sealed(directory):
+    for saved in sealed(directory, tells=True):
         if usable is not None and not usable(saved.facts):
             continue
         try:

@@ -20,7 +20,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.log import MetricStream, Progress, read_metrics, say, warn
 from openqwen.core.manifest import METRICS_NAME
 from openqwen.core.runtime import rank
-from openqwen.train.checkpoint import Usable, sealed
+from openqwen.train.checkpoint import FACTS, Usable, sealed
 from openqwen.train.checkpoint_config import CheckpointsConfig
 from openqwen.train.config import TrainingConfig
 from openqwen.train.guard import INCIDENTS_NAME, Guard, Incident, Incidents
@@ -158,7 +158,7 @@ class _Loop:
         self.incidents.read()
         if self._restore(self.incidents.usable):
             say(f"{self.label:<14}resumes after step {self.done:,}")
-        elif any(sealed(checkpoints_of(self.out))):
+        elif any(checkpoints_of(self.out).glob(f"*/{FACTS}")):
             warn(f"{self.label}: no checkpoint is whole; training begins anew")
         if self.done == 0 and self.trainer.guard.rolls_back:
             self._save()  # something to go back to

@@ -24,6 +24,7 @@ from openqwen.core.manifest import KEPT_NAME, METRICS_NAME, SCRATCH_NAME
 from openqwen.core.runtime import rank
 from openqwen.parallel.mesh import host_group
 from openqwen.train.checkpoint import (
+    FACTS,
     Usable,
     keep_best,
     keep_for_good,
@@ -107,8 +108,8 @@ class Saver:
         if error is not None:
             raise error
 
-    def keep_for_good(self) -> None:
-        """Link those of the newest checkpoints that are to stay; also what a kill kept from it."""
+    def keep_for_good(self, new: int = -1) -> None:
+        """Link checkpoint `new` if it is to stay, and those that a kill kept from being linked."""
         if rank():
             return  # the first of several processes does
         policy, kept = self.policy, kept_of(self.out)
@@ -116,6 +117,8 @@ class Saver:
         if not every and not measure:
             return
         for saved in list(sealed(checkpoints_of(self.out))):
+            if saved.step != new and (kept / saved.path.name / FACTS).is_file():
+                continue
             stays = every and saved.step % every == 0
             if stays or measure in saved.facts.get("measures", {}):
                 keep_for_good(saved.path, kept)
@@ -136,7 +139,7 @@ class Saver:
         with telling(what, directory, then=fix):
             save = save_sharded if dist.is_initialized() else save_checkpoint
             save(directory, step, tensors, facts, keep=self.keep)
-            self.keep_for_good()
+            self.keep_for_good(step)
 
 
 def drop_unusable(out: Path, usable: Usable) -> None:
