@@ -4,7 +4,7 @@ Training takes one fused causal call. A window, or queries that continue a cache
 blocks of queries, each with just the keys it can see, so that work shrinks with the window.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,6 +107,8 @@ class Placement:
         scale_BT11: LogN's factor of each query, float32, or None.
         starts: position of each row's first query; one entry where all rows agree.
         seen_B1TS: which keys each query of packed texts sees, or None for all before it.
+        gather: takes rotated queries, keys and values, (B, H or K, T, E), and returns what the
+            queries gather, where the keys are not all here; None where they are.
     """
 
     cos_BT1P: Tensor
@@ -114,6 +116,7 @@ class Placement:
     scale_BT11: Tensor | None
     starts: tuple[int, ...]
     seen_B1TS: Tensor | None = None
+    gather: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
 
 class Attention(nn.Module):
@@ -152,6 +155,8 @@ class Attention(nn.Module):
         v_BKSE = qkv_BTNE[:, :, heads + kv_heads :].transpose(1, 2)
         if cache is not None:
             y_BHTE = cache.attend(layer, q_BHTE, k_BKSE, v_BKSE, window=window)
+        elif placement.gather is not None:
+            y_BHTE = placement.gather(q_BHTE, k_BKSE, v_BKSE)
         elif placement.seen_B1TS is not None:
             y_BHTE = functional.scaled_dot_product_attention(
                 q_BHTE, k_BKSE, v_BKSE, attn_mask=placement.seen_B1TS, enable_gqa=heads != kv_heads

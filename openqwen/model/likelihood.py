@@ -3,7 +3,7 @@
 losses_N = token_losses(hidden_ND, model.lm_head.weight, targets_N)     # nats a token
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ CHUNK_BYTES = 8 << 20  # float32 logits held at once: what a last-level cache ta
 PASS_TOKENS = 8192  # of one text in one pass; a longer one goes through a cache
 CHUNK_TOKENS = 2048  # of it at a time
 
+# what `token_log_probs` is for a weight that is no plain matrix, by its type: of split vocabularies
+LOG_PROBS_OF: dict[type, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
+
 
 @torch.no_grad()
 def token_losses(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
@@ -27,6 +30,9 @@ def token_losses(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Ten
         weight_VD: the output projection, the same type.
         targets_N: the token that follows each state.
     """
+    if type(weight_VD) in LOG_PROBS_OF:
+        log_probs_N, _ = LOG_PROBS_OF[type(weight_VD)](hidden_ND, weight_VD, targets_N)
+        return torch.where(targets_N == IGNORED, 0.0, -log_probs_N)
     losses_N = torch.zeros(len(targets_N), device=hidden_ND.device)
     for rows in logit_chunks(len(targets_N), len(weight_VD)):
         logits_NV = (hidden_ND[rows] @ weight_VD.T).float()
@@ -47,6 +53,8 @@ def token_log_probs(
         weight_VD: the output projection, the same type.
         targets_N: the token that follows each state, all of them valid.
     """
+    if type(weight_VD) in LOG_PROBS_OF:
+        return LOG_PROBS_OF[type(weight_VD)](hidden_ND, weight_VD, targets_N)
     log_probs_N = torch.empty(len(targets_N), device=hidden_ND.device)
     entropy_N = torch.empty_like(log_probs_N)
     for rows in logit_chunks(len(targets_N), len(weight_VD)):

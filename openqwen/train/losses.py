@@ -55,6 +55,10 @@ def linear_token_loss(
     Returns:
         () float32, differentiable as `linear_cross_entropy`, and (N,) float32, detached.
     """
+    if hasattr(weight_VD, "device_mesh"):  # a DTensor: its rows are split over ranks
+        from openqwen.parallel.vocabulary import split_token_loss
+
+        return split_token_loss(hidden_ND, weight_VD, targets_N, loss_of)
     apply: Callable[..., tuple[Tensor, Tensor]] = _LinearTokenLoss.apply
     return apply(hidden_ND, weight_VD, targets_N, loss_of)
 
