@@ -43,6 +43,11 @@ def cache_directory() -> Path:
     return Path(environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "openqwen"
 
 
+def keep_compiled_code(folder: Path) -> None:
+    """Let torch.compile keep its code in `folder`, unless $TORCHINDUCTOR_CACHE_DIR names one."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
 def development_data() -> Path | None:
     """Return the folder $OPENQWEN_DATA names, or None where it is unset or missing."""
     name = environment("OPENQWEN_DATA")
