@@ -9,3 +9,7 @@ and keeps its traceback.
 
 class UserError(Exception):
     """Bad input from a user: a one-line message with the bad value, where it stood and the fix."""
+
+
+class PartDone(Exception):  # noqa: N818
+    """Nothing went wrong: this process has done its part of a stage, the first one finishes it."""

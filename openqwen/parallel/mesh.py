@@ -9,19 +9,21 @@ gloo carries tensors on the CPU, NCCL those on CUDA.
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from openqwen.core.errors import UserError
+from openqwen.core.errors import PartDone, UserError
 from openqwen.core.runtime import count_processors, is_launched, local_world_size
 from openqwen.parallel.config import ParallelConfig
 
 AXES = ("replicate", "shard", "context", "tensor")
 SHARDING = "shard_context"  # the axes that share the parameters, as one
+Result = TypeVar("Result")
 TIMEOUT = timedelta(minutes=30)  # of a collective: a validation or an export on one rank is shorter
 
 
@@ -64,6 +66,25 @@ def _host_group(world: dist.ProcessGroup) -> dist.ProcessGroup:
     group = dist.new_group(backend="gloo", timeout=TIMEOUT)
     assert isinstance(group, dist.ProcessGroup), "every rank is in it"
     return group
+
+
+def leave_to_first() -> None:
+    """Wait for every rank to come here; only the first goes on.
+
+    Raises:
+        PartDone: on all other ranks.
+    """
+    dist.barrier(group=host_group())
+    if dist.get_rank():
+        raise PartDone
+
+
+def of_first(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns on the first rank, on all of them; only there it runs."""
+    box = [work() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(box, src=0, group=host_group())
+    found: Result = box[0]  # type: ignore[assignment]
+    return found
 
 
 def mesh_sizes(config: ParallelConfig, num_ranks: int) -> tuple[int, int, int, int]:

@@ -70,7 +70,7 @@ def continue_pretraining(
         )
         model.config = model.config.model_copy(update={"train_length": context_length})
         counts = train_next_token(CODE, trainer, out, dtype=dtype)
-    export(out, model, tokenizer, lineage_hash=lineage_hash)
+    export(out, model, tokenizer, dtype=dtype, lineage_hash=lineage_hash)
     return counts | {"before": before, "before_context": own_context, "mixture": mixture}
 
 

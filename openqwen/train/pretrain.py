@@ -28,8 +28,9 @@ from openqwen.model.config import (
     qwen_config,
 )
 from openqwen.model.decoder import Decoder, new_decoder
-from openqwen.model.formats.export import write_export
+from openqwen.model.formats.export import describe_export, write_export
 from openqwen.model.scorer import Scorer
+from openqwen.parallel.mesh import leave_to_first
 from openqwen.tokenizer.control import padded_rows
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.config import NextTokenConfig, PretrainConfig
@@ -38,6 +39,7 @@ from openqwen.train.engine import open_optimiser
 from openqwen.train.guard import Guard
 from openqwen.train.loop import calendar_of, run_loop
 from openqwen.train.schedule import learning_rate_at
+from openqwen.train.sharded_export import is_sharded, write_shares
 from openqwen.train.statistics import activation_statistics
 from openqwen.train.step import next_token_step
 from openqwen.train.throughput import Peak, flops_per_token, measure_peak
@@ -171,7 +173,7 @@ def pretrain(
     with Workers(0 if device.type == "cpu" else 1) as workers:
         trainer = PretrainTrainer(config, model, shards, windows, dtype=dtype, workers=workers)
         counts = train_next_token("base", trainer, out, dtype=dtype)
-    export(out, model, vocabulary, lineage_hash=lineage_hash)
+    export(out, model, vocabulary, dtype=dtype, lineage_hash=lineage_hash)
     return counts
 
 
@@ -203,17 +205,44 @@ def train_next_token(
     }
 
 
-def export(out: Path, model: Decoder | Scorer, tokenizer: Tokenizer, *, lineage_hash: str) -> None:
-    """Write a trained model's export directory, tokenizer files among them."""
+def export(
+    out: Path,
+    model: Decoder | Scorer,
+    tokenizer: Tokenizer,
+    *,
+    dtype: torch.dtype,
+    lineage_hash: str,
+) -> None:
+    """Write a trained model's export directory, tokenizer files among them.
+
+    Of a sharded model every rank writes its share; then only the first returns, to do what is
+    left of its stage.
+
+    Raises:
+        PartDone: on the other ranks.
+    """
     fix = "; the last checkpoint stays: make room and run the same command again"
     with telling_full_disk(f"the export into {out} was not written", out, then=fix):
-        write_export(
-            out,
-            model,
-            stop_ids=tokenizer.stop_ids,
-            eos_id=tokenizer.eos_id,
-            lineage_hash=lineage_hash,
-        )
+        if is_sharded(model):
+            write_shares(out, model, dtype=dtype)
+            leave_to_first()
+            describe_export(
+                out,
+                model.config,
+                dtype=dtype,
+                is_scorer=isinstance(model, Scorer),
+                stop_ids=tokenizer.stop_ids,
+                eos_id=tokenizer.eos_id,
+                lineage_hash=lineage_hash,
+            )
+        else:
+            write_export(
+                out,
+                model,
+                stop_ids=tokenizer.stop_ids,
+                eos_id=tokenizer.eos_id,
+                lineage_hash=lineage_hash,
+            )
         tokenizer.save(out)
 
 

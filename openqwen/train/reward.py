@@ -243,7 +243,7 @@ def train_scorer(
         calendar = _calendar(trainer, dtype)
         before = trainer.evaluate()
         final = run_loop(label, trainer, calendar, out)
-    export(out, scorer, tokenizer, lineage_hash=lineage_hash)
+    export(out, scorer, tokenizer, dtype=dtype, lineage_hash=lineage_hash)
     return _counts(trainer, dtype) | {
         "before": before,
         "validation": {k: v for k, v in final.items() if k not in ("kind", "step")},

@@ -86,8 +86,8 @@ def reinforce(
         )
         _announce(label, trainer)
         final = run_loop(label, trainer, calendar_of(config, note=_note), out)
-    export(out, models.policy, tokenizer, lineage_hash=lineage_hash)
-    export(out / "value", models.value, tokenizer, lineage_hash=lineage_hash)
+    export(out, models.policy, tokenizer, dtype=dtype, lineage_hash=lineage_hash)
+    export(out / "value", models.value, tokenizer, dtype=dtype, lineage_hash=lineage_hash)
     return _counts(trainer, dtype, final) | {"left_out": len(queries) - len(prompts)}
 
 

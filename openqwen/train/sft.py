@@ -256,7 +256,7 @@ def fine_tune(
     if start.base is not None:
         save_adapter(out, start, trainer.state())
     else:
-        export(out, model, start.tokenizer, lineage_hash=lineage_hash)
+        export(out, model, start.tokenizer, dtype=dtype, lineage_hash=lineage_hash)
     return _counts(trainer, dtype) | {
         "before": before,
         "validation": final["groups"],

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.core.files import write_json
@@ -53,17 +55,52 @@ def write_export(
         long_context: methods that a loader should switch on by itself; usually none.
         lineage_hash: identity of the stage that made the weights.
     """
-    config = model.config
-    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    eos = eos_id if eos_id is not None else next(iter(stop_ids), None)
     is_scorer = isinstance(model, Scorer)
-    parts = scorer_parts(config) if is_scorer else qwen2_parts(config)
+    parts = scorer_parts(model.config) if is_scorer else qwen2_parts(model.config)
     write_weights(directory / WEIGHTS_NAME, model, parts)
+    describe_export(
+        directory,
+        model.config,
+        dtype=next(model.parameters()).dtype,
+        is_scorer=is_scorer,
+        stop_ids=stop_ids,
+        eos_id=eos_id,
+        long_context=long_context,
+        lineage_hash=lineage_hash,
+    )
+
+
+def describe_export(
+    directory: Path,
+    config: ModelConfig,
+    *,
+    dtype: torch.dtype,
+    is_scorer: bool,
+    stop_ids: Sequence[int],
+    eos_id: int | None = None,
+    long_context: LongContext = NO_EXTENSION,
+    lineage_hash: str = "",
+) -> None:
+    """Write generation_config.json and, last, config.json beside weights that are there.
+
+    Args:
+        directory: of the weights.
+        config: the model's shape.
+        dtype: of the written weights.
+        is_scorer: whether the head is a score.
+        stop_ids: as in `write_export`, with all that follows.
+        eos_id: the end-of-document id.
+        long_context: methods that are switched on.
+        lineage_hash: identity of the stage.
+    """
+    type_name = str(dtype).removeprefix("torch.")
+    eos = eos_id if eos_id is not None else next(iter(stop_ids), None)
     write_json(
         directory / GENERATION_NAME,
         {"eos_token_id": list(stop_ids), "pad_token_id": eos, "do_sample": False},
     )
-    data = published_config(config) | {"dtype": dtype, "torch_dtype": dtype, "eos_token_id": eos}
+    data = published_config(config) | {"dtype": type_name, "torch_dtype": type_name}
+    data["eos_token_id"] = eos
     if is_scorer:
         data["architectures"] = [data["architectures"][0].replace("CausalLM", SCORING)]
         data |= {"num_labels": 1, "id2label": {"0": "score"}, "label2id": {"score": 0}}

@@ -103,10 +103,37 @@ def write_shards(
         return
     table: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
-        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        file = shard_name(number, len(shards))
         _write_file(directory / file, weights, plan, names)
         table |= dict.fromkeys(names, file)
     write_json(directory / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": table})
+
+
+def shard_name(number: int, count: int) -> str:
+    """Return the name of one of `count` files, numbered from 1, as the common libraries have it."""
+    return f"model-{number:05}-of-{count:05}.safetensors"
+
+
+def file_header(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, torch.dtype]) -> bytes:
+    """Return what opens a safetensors file: the header's length and the header.
+
+    Args:
+        shapes: of the tensors, in the order their data follows.
+        types: of the same tensors.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    place = 0
+    for name, shape in shapes.items():
+        end = place + _num_bytes(shape, types[name])
+        header[name] = {
+            "dtype": NAMES[types[name]],
+            "shape": list(shape),
+            "data_offsets": [place, end],
+        }
+        place = end
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(8, "little") + head
 
 
 def _write_file(
@@ -114,21 +141,10 @@ def _write_file(
 ) -> None:
     """Write one file: header's length, header, data; wider types first, so that all are aligned."""
     ordered = sorted(names, key=lambda name: -plan[name].itemsize)
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    place = 0
-    for name in ordered:
-        end = place + _num_bytes(weights.shape(name), plan[name])
-        header[name] = {
-            "dtype": NAMES[plan[name]],
-            "shape": list(weights.shape(name)),
-            "data_offsets": [place, end],
-        }
-        place = end
-    head = json.dumps(header, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
+    head = file_header({name: weights.shape(name) for name in ordered}, plan)
     with atomic_path(path) as temporary:
         with temporary.open("wb") as file:
-            file.write(len(head).to_bytes(8, "little") + head)
+            file.write(head)
             for name in ordered:
                 for start, stop in chunks(weights.shape(name)):
                     rows = convert_type(name, weights.read(name, start, stop), plan[name])
