@@ -8,12 +8,15 @@ import errno
 import importlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 import openqwen
 from openqwen.cli.actions import add_module
 from openqwen.core.errors import UserError
+from openqwen.core.runtime import rank
 
+PATIENCE_S = 2.0
 VERBS = (
     "run",
     "status",
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = args.verb.run(args)
         return code
     except UserError as error:
-        print(f"openqwen: {error}", file=sys.stderr)
+        _tell(str(error))
         return 2
     except ModuleNotFoundError as error:
         if (error.name or "openqwen").startswith("openqwen"):
@@ -66,6 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"openqwen: {error.strerror}: {error.filename or 'a write'}", file=sys.stderr)
         return 2
+
+
+def _tell(problem: str) -> None:
+    """Print one line to standard error; of several processes the first one's comes first.
+
+    Where all find the same, the launcher ends the others before they repeat it.
+    """
+    if rank():
+        time.sleep(PATIENCE_S)
+        problem = f"rank {rank()}: {problem}"
+    print(f"openqwen: {problem}", file=sys.stderr)
 
 
 def build_parser() -> argparse.ArgumentParser:

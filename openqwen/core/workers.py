@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 import torch
 
-from openqwen.core.runtime import count_processors
+from openqwen.core.runtime import count_processors, local_world_size
 
 Result = TypeVar("Result")
 
@@ -25,8 +25,8 @@ class Workers:
     """A pool of single-processor threads; inside the `with` block the caller is one, too."""
 
     def __init__(self, count: int = 0) -> None:
-        """Prepare `count` workers; 0 is one a processor."""
-        self.count = count or count_processors()
+        """Prepare `count` workers; 0 is one a processor that is ours."""
+        self.count = count or max(1, count_processors() // local_world_size())
         self._pool: ThreadPoolExecutor | None = None
         self._threads_before = 0
 

@@ -6,9 +6,10 @@ from openqwen.lineage.stage import Stage
 _HOME = "openqwen.lineage.stages"
 
 
-def _trained(name: str, meaning: str, *inputs: str) -> Stage:
-    """Return a stage that trains from another's model and resumes from its own checkpoints."""
-    return Stage(name, meaning, inputs, f"{_HOME}.{name.replace('-', '_')}:run", resumes=True)
+def _trained(name: str, meaning: str, *inputs: str, spreads: bool = True) -> Stage:
+    """Return a stage that trains and resumes from its own checkpoints; most may use many ranks."""
+    run = f"{_HOME}.{name.replace('-', '_')}:run"
+    return Stage(name, meaning, inputs, run, resumes=True, spreads=spreads)
 
 
 STAGES: dict[str, Stage] = {
@@ -24,13 +25,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("tokenizer", "byte-level BPE", ("documents",), f"{_HOME}.tokenizer:run"),
         Stage("shards", "token ids, shuffled", ("documents", "tokenizer"), f"{_HOME}.shards:run"),
-        Stage(
-            "base",
-            "the pretrained model",
-            ("shards", "tokenizer"),
-            f"{_HOME}.base:run",
-            resumes=True,
-        ),
+        _trained("base", "the pretrained model", "shards", "tokenizer"),
         Stage(
             "longcontext",
             "perplexity by length, passkey retrieval",
@@ -45,6 +40,7 @@ STAGES: dict[str, Stage] = {
             "chat-rlhf",
             "PPO against the reward model",
             *("shards", "documents", "chat", "preference", "reward"),
+            spreads=False,  # sampling needs the whole policy on each rank
         ),
         _trained("code", "continued pretraining on code and text", "shards", "base"),
         _trained("code-chat", "fine-tuning on programming tasks", "documents", "code"),

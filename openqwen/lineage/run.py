@@ -12,6 +12,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, write_text
 from openqwen.core.log import say
 from openqwen.core.manifest import MANIFEST_NAME
+from openqwen.core.runtime import is_launched
 from openqwen.lineage.registry import STAGES, stages_until
 from openqwen.lineage.stage import Stage, StageWork, execute
 from openqwen.recipes.recipe import Recipe
@@ -27,6 +28,11 @@ def run_recipe(resolved: Resolved, out: Path, *, until: str = "") -> list[Stage]
     Raises:
         UserError: if another process works in `out`, or a stage finds bad input.
     """
+    if is_launched():
+        raise UserError(
+            "openqwen run walks the stages in one process; torchrun takes one training stage at a "
+            "time: torchrun … -m openqwen pretrain, sft or reward"
+        )
     stages = stages_until(until)
     with _locked(out):
         write_text(out / RECIPE_NAME, to_toml(resolved))

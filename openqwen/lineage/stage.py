@@ -6,6 +6,7 @@ A finished stage whose settings and inputs are unchanged is skipped. One that wa
 again. One made with other settings or inputs is moved to `replaced/`, never deleted.
 """
 
+import contextlib
 import importlib
 import json
 import platform
@@ -20,7 +21,7 @@ from typing import Any, Self
 
 import openqwen
 from openqwen.core.config import Config, config_hash, to_identity
-from openqwen.core.errors import UserError
+from openqwen.core.errors import PartDone, UserError
 from openqwen.core.files import list_files, read_json, sha256_text, write_json
 from openqwen.core.log import format_bytes, format_duration, say
 from openqwen.core.manifest import (
@@ -31,7 +32,13 @@ from openqwen.core.manifest import (
     describe_outputs,
     manifest_hash,
 )
-from openqwen.core.runtime import host_description, peak_memory_bytes, reset_peak_memory
+from openqwen.core.runtime import (
+    host_description,
+    is_launched,
+    peak_memory_bytes,
+    pick_device,
+    reset_peak_memory,
+)
 from openqwen.recipes.recipe import Recipe
 
 SETTINGS_NAME = "settings.json"
@@ -46,6 +53,7 @@ class Stage:
     inputs: tuple[str, ...]
     run: str
     resumes: bool = False  # keeps what a killed attempt left; others start from an empty directory
+    spreads: bool = False  # may be worked on by many processes that torchrun starts
 
     @property
     def section(self) -> str:
@@ -112,11 +120,37 @@ def _input_hash(path: Path) -> str:
 def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
     """Bring one stage to its end; return whether there was anything to do.
 
-    With `again` a finished stage is made anew in its place.
+    With `again` a finished stage is made anew in its place. Of many processes (torchrun) every one
+    comes here; the first looks after the directory, all train.
 
     Raises:
-        UserError: if an input directory has no manifest (its stage has not finished).
+        UserError: if an input directory has no manifest (its stage has not finished), or many
+            processes were started for a stage that works in one.
     """
+    if not is_launched():
+        identity = _begin(stage, work, again=again)
+        if identity is not None:
+            _end(stage, work, identity, *_worked(stage, work))
+        return identity is not None
+    if not stage.spreads:
+        raise UserError(
+            f"{stage.name} works in one process, not under torchrun; torchrun is for "
+            "openqwen pretrain, sft and reward"
+        )
+    from openqwen.parallel.mesh import of_first, process_group
+
+    with process_group(pick_device()):
+        identity = of_first(lambda: _begin(stage, work, again=again))
+        if identity is not None:
+            with contextlib.suppress(PartDone):  # raised on all but the first
+                worked = _worked(stage, work)
+                _end(stage, work, identity, *worked)
+            of_first(lambda: None)  # the others wait for the first
+    return identity is not None
+
+
+def _begin(stage: Stage, work: StageWork, *, again: bool) -> dict[str, Any] | None:
+    """Make the directory ready and return the identity; None where the stage is done already."""
     for name, path in work.inputs.items():
         if Manifest.read(path) is None and not _is_foreign_model(path):
             raise UserError(f"{stage.name}: {path} has no manifest: the stage {name} comes first")
@@ -127,19 +161,30 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
     if done is not None:
         _sweep(work.out)
         say(f"{stage.name:<14}done before, in {format_duration(done.seconds)}")
-        return False
+        return None
     _make_room(stage, work.out, identity)
     write_json(work.out / STARTED_NAME, identity)
     write_json(work.out / SETTINGS_NAME, identity["settings"])
+    return identity
+
+
+def _worked(stage: Stage, work: StageWork) -> tuple[dict[str, Any], float]:
+    """Do a stage's work; return its counts and the seconds it took."""
     reset_peak_memory()
     started = time.monotonic()
-    counts = _load(stage.run)(work)
+    return _load(stage.run)(work), time.monotonic() - started
+
+
+def _end(
+    stage: Stage, work: StageWork, identity: dict[str, Any], counts: dict[str, Any], seconds: float
+) -> None:
+    """Write the manifest and clear up."""
     manifest = Manifest(
         recipe=work.recipe,
         recipe_hash=work.recipe_hash,
         outputs=describe_outputs(work.out),
         counts=counts,
-        seconds=round(time.monotonic() - started, 3),
+        seconds=round(seconds, 3),
         peak_memory_bytes=peak_memory_bytes(),
         versions=_versions(),
         host=host_description(),
@@ -151,7 +196,6 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
         f"{stage.name:<14}finished in {format_duration(manifest.seconds)}, peak memory "
         f"{format_bytes(manifest.peak_memory_bytes)}   {work.out}"
     )
-    return True
 
 
 def _finished(stage: Stage, out: Path, identity: dict[str, Any]) -> Manifest | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from openqwen.core.errors import UserError
 from openqwen.core.log import MetricStream, Progress, read_metrics, say, warn
 from openqwen.core.manifest import METRICS_NAME
-from openqwen.core.runtime import rank
+from openqwen.core.runtime import rank, world_size
 from openqwen.train.checkpoint import FACTS, Usable, sealed
 from openqwen.train.checkpoint_config import CheckpointsConfig
 from openqwen.train.config import TrainingConfig
@@ -102,7 +102,7 @@ def calendar_of(
         checkpoint_every=config.checkpoint_every_steps,
         keep_checkpoints=config.keep_checkpoints,
         flops_per_token=flops_per_token,
-        peak_flops_per_s=peak_flops_per_s,
+        peak_flops_per_s=peak_flops_per_s * world_size(),
         note=note,
         tracking=config.tracking,
         checkpoints=config.checkpoints,
