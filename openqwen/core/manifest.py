@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import list_files, read_json, sha256_file, sha256_text, write_json
+from openqwen.core.lock import LOCK_NAME
 
 MANIFEST_NAME = "manifest.json"
 STARTED_NAME = "started.json"  # what an unfinished stage was started with
@@ -23,7 +24,15 @@ _SPEEDS = (METRICS_NAME, TIMINGS_NAME)  # differ from run to run
 SCRATCH_NAME = "scratch"  # folder for what only a resumed attempt needs
 EVENTS_NAME, TRACE_NAME = "events", "trace"  # folders for people's eyes; may be deleted
 KEPT_NAME = "checkpoints"  # folder of training states that a policy keeps for good
-_NO_OUTPUTS = (MANIFEST_NAME, STARTED_NAME, SCRATCH_NAME, EVENTS_NAME, TRACE_NAME, KEPT_NAME)
+_NO_OUTPUTS = (
+    MANIFEST_NAME,
+    STARTED_NAME,
+    LOCK_NAME,
+    SCRATCH_NAME,
+    EVENTS_NAME,
+    TRACE_NAME,
+    KEPT_NAME,
+)
 
 
 @dataclass(frozen=True)

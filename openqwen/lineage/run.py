@@ -3,13 +3,11 @@
 run_recipe(resolved, Path("runs/tiny"), until="base")
 """
 
-import contextlib
-import fcntl
-from collections.abc import Iterator
 from pathlib import Path
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, write_text
+from openqwen.core.lock import locked
 from openqwen.core.log import say
 from openqwen.core.manifest import MANIFEST_NAME
 from openqwen.core.runtime import is_launched
@@ -34,7 +32,7 @@ def run_recipe(resolved: Resolved, out: Path, *, until: str = "") -> list[Stage]
             "time: torchrun … -m openqwen pretrain, sft or reward"
         )
     stages = stages_until(until)
-    with _locked(out):
+    with locked(out):
         write_text(out / RECIPE_NAME, to_toml(resolved))
         worked = [s for s in stages if execute(s, stage_work(s, resolved.recipe, out))]
     if not worked:
@@ -54,7 +52,7 @@ def remake_report(out: Path) -> bool:
     if not all((out / name / MANIFEST_NAME).is_file() for name in stage.inputs):
         return False
     recipe = resolve(str(out / RECIPE_NAME)).recipe
-    with _locked(out):
+    with locked(out):
         return execute(stage, stage_work(stage, recipe, out), again=True)
 
 
@@ -74,19 +72,3 @@ def say_results(out: Path) -> None:
     page = out / "report" / "report.html"
     if page.is_file():
         say(f"the report:  {page}")
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the run directory for this process; the system lets go when the process ends."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"{out} can't be written: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{out} is in use by another openqwen process") from None
-        yield

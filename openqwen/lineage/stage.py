@@ -23,6 +23,7 @@ import openqwen
 from openqwen.core.config import Config, config_hash, to_identity
 from openqwen.core.errors import PartDone, UserError
 from openqwen.core.files import list_files, read_json, sha256_text, write_json
+from openqwen.core.lock import LOCK_NAME, locked
 from openqwen.core.log import format_bytes, format_duration, say
 from openqwen.core.manifest import (
     SCRATCH_NAME,
@@ -125,10 +126,17 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
 
     Raises:
         UserError: if an input directory has no manifest (its stage has not finished), or many
-            processes were started for a stage that works in one.
+            processes were started for a stage that works in one; if another process works in the
+            directory.
     """
+    with contextlib.ExitStack() as held:
+        return _execute(stage, work, again=again, held=held)
+
+
+def _execute(stage: Stage, work: StageWork, *, again: bool, held: contextlib.ExitStack) -> bool:
+    """Do what `execute` does; the directory's lock goes into `held`."""
     if not is_launched():
-        identity = _begin(stage, work, again=again)
+        identity = _begin(stage, work, again=again, held=held)
         if identity is not None:
             _end(stage, work, identity, *_worked(stage, work))
         return identity is not None
@@ -140,7 +148,7 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
     from openqwen.parallel.mesh import of_first, process_group
 
     with process_group(pick_device()):
-        identity = of_first(lambda: _begin(stage, work, again=again))
+        identity = of_first(lambda: _begin(stage, work, again=again, held=held))
         if identity is not None:
             with contextlib.suppress(PartDone):  # raised on all but the first
                 worked = _worked(stage, work)
@@ -149,12 +157,17 @@ def execute(stage: Stage, work: StageWork, *, again: bool = False) -> bool:
     return identity is not None
 
 
-def _begin(stage: Stage, work: StageWork, *, again: bool) -> dict[str, Any] | None:
+def _begin(
+    stage: Stage, work: StageWork, *, again: bool, held: contextlib.ExitStack
+) -> dict[str, Any] | None:
     """Make the directory ready and return the identity; None where the stage is done already."""
     for name, path in work.inputs.items():
         if Manifest.read(path) is None and not _is_foreign_model(path):
             raise UserError(f"{stage.name}: {path} has no manifest: the stage {name} comes first")
     identity = work.identity(stage.name)
+    if (work.out / STARTED_NAME).is_file():
+        with locked(work.out):  # refused where another process is at work: nothing is moved aside
+            pass
     if again and Manifest.read(work.out) is not None:
         _discard(work.out)
     done = _finished(stage, work.out, identity)
@@ -164,6 +177,7 @@ def _begin(stage: Stage, work: StageWork, *, again: bool) -> dict[str, Any] | No
         return None
     _make_room(stage, work.out, identity)
     write_json(work.out / STARTED_NAME, identity)
+    held.enter_context(locked(work.out))
     write_json(work.out / SETTINGS_NAME, identity["settings"])
     return identity
 
@@ -262,6 +276,7 @@ def _sweep(out: Path) -> None:
     """Remove what only an unfinished stage needs."""
     shutil.rmtree(out / SCRATCH_NAME, ignore_errors=True)
     (out / STARTED_NAME).unlink(missing_ok=True)
+    (out / LOCK_NAME).unlink(missing_ok=True)
 
 
 def _discard(out: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from openqwen.cli.main import main
+from openqwen.core.lock import locked
 
 
 def test_the_verbs_chain_on_own_files(corpus, small_recipe, tmp_path, capsys):
@@ -19,8 +20,15 @@ def test_the_verbs_chain_on_own_files(corpus, small_recipe, tmp_path, capsys):
         f"longcontext {out['base']} --text {corpus / 'argparse.py'} --lengths 32 64 --trials 0"
         f" --out {out['o.json']}",
     ]
-    for verb in verbs:
+    for verb in verbs[:-1]:
         assert main(verb.split()) == 0, verb
+    assert not (out["base"] / ".lock").exists()
+    (out["base"] / "started.json").write_text("{}")  # as if another process were still at work
+    with locked(out["base"]):
+        assert main(verbs[3].split()) == 2
+    assert f"{out['base']} is in use by another openqwen process" in capsys.readouterr().err
+    (out["base"] / "started.json").unlink()
+    assert main(verbs[-1].split()) == 0
     said = capsys.readouterr().out
     assert "n = 1 documents of 64 tokens" in said
     assert json.loads((tmp_path / "o.json").read_text())["lengths"] == [32, 64]
