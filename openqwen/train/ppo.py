@@ -175,7 +175,8 @@ class PPOTrainer:
         numbers = self._query_numbers(step)[: self.config.micro_responses]
         batch = pack_texts([self.prompts[number] for number in numbers])
         policy = self.models.policy
-        return activation_statistics(policy, lambda: batch.hidden(policy))
+        mapper = self.policy_optimiser.spread(self.workers)
+        return activation_statistics(policy, lambda: batch.hidden(policy), mapper)
 
     def state(self) -> dict[str, Tensor]:
         """Return both optimisers' states, the running score and the monitor's baseline."""

@@ -123,7 +123,9 @@ class PretrainTrainer:
         first = step * self.config.sequences_per_step
         inputs_BT, _ = self.windows.batch(first, self.config.micro_sequences)
         return activation_statistics(
-            self.model, lambda: self.model.hidden(inputs_BT.to(self.device))
+            self.model,
+            lambda: self.model.hidden(inputs_BT.to(self.device)),
+            self.optimiser.spread(self.workers),
         )
 
     def state(self) -> dict[str, Tensor]:

@@ -137,7 +137,8 @@ class RewardTrainer:
     def activations(self, step: int) -> dict[str, dict[str, float]]:
         """Measure the residual stream on a step's first micro-batch."""
         pairs = self._pairs(step)[: self.config.micro_pairs]
-        return activation_statistics(self.scorer, lambda: score_pairs(self.scorer, pairs))
+        mapper = self.optimiser.spread(self.workers)
+        return activation_statistics(self.scorer, lambda: score_pairs(self.scorer, pairs), mapper)
 
     def state(self) -> dict[str, Tensor]:
         """Return masters and moments."""

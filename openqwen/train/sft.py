@@ -139,7 +139,9 @@ class SFTTrainer:
         inputs_BT = batch.inputs_BT[rows].to(self.device)
         segments_BT = batch.segments_BT[rows].to(self.device)
         return activation_statistics(
-            self.model, lambda: self.model.hidden(inputs_BT, segments_BT=segments_BT)
+            self.model,
+            lambda: self.model.hidden(inputs_BT, segments_BT=segments_BT),
+            self.optimiser.spread(self.workers),
         )
 
     def state(self) -> dict[str, Tensor]:

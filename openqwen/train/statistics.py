@@ -2,7 +2,7 @@
 
     before = masters_before(trainer.state())            # then the step
     row = weight_statistics(before, trainer.state())
-    row["activations"] = activation_statistics(model, lambda: model.hidden(ids_BT))
+    row["activations"] = activation_statistics(model, lambda: model.hidden(ids_BT), workers)
 
 update ratio = ‖w after − w before‖ / ‖w after‖ of the float32 masters; about 1e-3 a step is common
 at the peak of the learning rate (Karpathy, "nn-zero-to-hero"), far more is a sign of trouble.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from openqwen.model.backbone import Backbone, LayerStack
+from openqwen.train.engine import Mapper
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
 _MASTER = "master."
@@ -53,13 +54,14 @@ def weight_statistics(
 
 @torch.no_grad()
 def activation_statistics(
-    model: Backbone, run: Callable[[], object]
+    model: Backbone, run: Callable[[], object], mapper: Mapper
 ) -> dict[str, dict[str, float]]:
     """Return root mean square and largest magnitude of the residual stream after each part.
 
     Args:
         model: its layers are run one by one, whatever stack stands in for them.
         run: passes one micro-batch through the model.
+        mapper: what measures that model, `optimiser.spread(workers)`.
 
     Returns:
         `embedding`, `layer 0` … and `norm` (after the final one), each with `rms` and `max`.
@@ -80,7 +82,7 @@ def activation_statistics(
     watched |= {f"layer {i}": layer for i, layer in enumerate(model.layers)}
     hooks = [module.register_forward_hook(watch(name)) for name, module in watched.items()]
     try:
-        run()
+        list(mapper.map(lambda _: run(), [None]))
     finally:
         for hook in hooks:
             hook.remove()

@@ -16,6 +16,7 @@ from small_trainers import (
     write_shards,
 )
 
+from openqwen.core.workers import Workers
 from openqwen.model.decoder import new_decoder
 from openqwen.train.statistics import activation_statistics, masters_before, weight_statistics
 
@@ -43,7 +44,7 @@ def test_norms_are_those_of_masters_and_their_change():
 def test_activations_are_those_of_the_residual_stream():
     model = new_decoder(SHAPE, seed=0)
     ids = torch.arange(16)[None]
-    found = activation_statistics(model, lambda: model.hidden(ids))
+    found = activation_statistics(model, lambda: model.hidden(ids), Workers(1))
     assert list(found) == ["embedding", "layer 0", "layer 1", "norm"]
     embedded = model.embed_tokens(ids).detach()
     assert found["embedding"]["rms"] == pytest.approx(float(embedded.square().mean().sqrt()))
