@@ -20,12 +20,14 @@ def run(args: argparse.Namespace) -> int:
     """Print the table; exit code 1 where a finished stage is damaged."""
     from openqwen.core.log import format_bytes, format_duration, say
     from openqwen.lineage.status import run_status
+    from openqwen.report.runs_text import training_line
 
     rows = run_status(Path(args.directory), verify=args.verify)
     say(f"{'stage':<14}{'state':<13}{'time':>8}{'peak memory':>14}{'size':>11}   finished (UTC)")
     for row in rows:
         if row.state == "not started" or row.state == "unfinished":
-            say(f"{row.name:<14}{row.state}")
+            progress = training_line(Path(args.directory) / row.name)
+            say(f"{row.name:<14}{row.state:<13}{progress}".rstrip())
             continue
         say(
             f"{row.name:<14}{row.state:<13}{format_duration(row.seconds):>8}"

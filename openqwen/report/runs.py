@@ -114,26 +114,36 @@ def find_runs(directories: Iterable[Path]) -> list[TrainingRun]:
     for directory in directories:
         if not directory.is_dir():
             raise UserError(f"{directory} is not a directory")
-        for path in sorted(directory.rglob(METRICS_NAME)):
-            inner = path.relative_to(directory).parts[:-1]
+        files = [*directory.rglob(METRICS_NAME), *directory.rglob(STARTED_NAME)]
+        for folder in sorted({path.parent for path in files}):
+            inner = folder.relative_to(directory).parts
             if any(part in _INNER_FOLDERS or part.startswith(".") for part in inner):
                 continue
-            run = read_training(path.parent)
+            run = read_training(folder)
             if run is not None:
-                found.setdefault(path.parent.resolve(), run)
+                found.setdefault(folder.resolve(), run)
     return sorted(found.values(), key=lambda run: (run.started, run.name))
 
 
 def read_training(directory: Path) -> TrainingRun | None:
-    """Return the training that a stage's directory holds; None where it holds none."""
-    path = directory / METRICS_NAME
+    """Return the training that a stage's directory holds; None where it holds none.
+
+    Raises:
+        UserError: if its manifest can't be read.
+    """
     manifest = Manifest.read(directory)
     started = directory / STARTED_NAME
-    if not path.is_file() or (manifest is None and not started.is_file()):
+    if manifest is None and not started.is_file():
         return None
-    rows = [row for row in read_metrics(path) if isinstance(row, dict) and "step" in row]
-    train = [row for row in rows if row.get("kind") == "train"]
     facts = vars(manifest) if manifest is not None else read_json(started)
+    if "num_steps" not in facts.get("settings", {}):
+        return None
+    rows = [
+        row
+        for row in read_metrics(directory / METRICS_NAME)
+        if isinstance(row, dict) and "step" in row
+    ]
+    train = [row for row in rows if row.get("kind") == "train" and "tokens_per_s" in row]
     return TrainingRun(
         directory=directory,
         stage=str(facts.get("stage", directory.name)),
@@ -167,12 +177,13 @@ def held_out(row: Row, metric: str) -> float | None:
 def _state(directory: Path, train: list[Row]) -> str:
     """Return whether somebody works on an unfinished stage: a lock, or rows that keep coming."""
     locks = [_is_locked(folder / ".lock") for folder in (directory, directory.parent)]
-    if True in locks:
-        return "running"
+    if True in locks or False in locks:
+        return "running" if True in locks else "stopped"
     times = [row["time"] for row in train if "time" in row]
     usual = (times[-1] - times[0]) / max(1, len(times) - 1) if times else 0.0
-    age = time.time() - (directory / METRICS_NAME).stat().st_mtime
-    return "running" if None in locks and age < max(QUIET_S, 5 * usual) else "stopped"
+    files = [directory / STARTED_NAME, directory / METRICS_NAME]
+    age = time.time() - max(path.stat().st_mtime for path in files if path.is_file())
+    return "running" if age < max(QUIET_S, 5 * usual) else "stopped"
 
 
 def _is_locked(path: Path) -> bool | None:

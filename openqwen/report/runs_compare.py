@@ -57,7 +57,7 @@ def pick_run(path: Path, stage: str = "") -> TrainingRun:
     if not found:
         which = f" of stage {stage}" if stage else ""
         raise UserError(f"{path} holds no training{which} (no metrics.jsonl beside a manifest)")
-    names = ", ".join(sorted({r.stage for r in found}))
+    names = ", ".join(sorted(str(r.directory.relative_to(path)) for r in found))
     raise UserError(f"{path} holds several trainings ({names}): add --stage, or name a folder")
 
 

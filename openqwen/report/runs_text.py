@@ -10,7 +10,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.files import atomic_path
 from openqwen.core.log import format_duration
 from openqwen.report.formatting import MISSING, compact, decimal, integer, percent, signed, small
-from openqwen.report.runs import LAST_ROWS, TrainingRun, find_runs
+from openqwen.report.runs import LAST_ROWS, TrainingRun, find_runs, read_training
 from openqwen.report.runs_compare import (
     Curve,
     common_marks,
@@ -81,6 +81,26 @@ def write_comparison(
         _draw(png, curves, metric, x, window, log_x)
         lines += ["", f"curves: {png}"]
     return lines
+
+
+def training_line(directory: Path) -> str:
+    """Return how far a stage that trains is, in words; "" of any other directory."""
+    run = read_training(directory)
+    if run is None or not run.train:
+        return "" if run is None else run.state
+    bits, is_held_out = run.bits_per_byte
+    total = run.steps_total
+    of_total = f" of {integer(total)}" if total else ""
+    text = f"{run.state}, {integer(run.steps_done)}{of_total} steps   loss {decimal(run.loss, 3)}"
+    if bits is not None:
+        text += f"   {decimal(bits, 3)} bits/byte" + (" held out" if is_held_out else "")
+    text += f"   {integer(run.tokens_per_s or 0)} tokens/s"
+    if run.share_of_peak:
+        text += f"   {percent(run.share_of_peak, 0)} of peak"
+    if total and run.tokens_per_s and run.state == "running":
+        tokens = run.train[-1]["tokens"] / run.train[-1]["step"] * (total - run.steps_done)
+        text += f"   {format_duration(tokens / run.tokens_per_s)} left"
+    return text
 
 
 def align(rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
