@@ -9,11 +9,12 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from openqwen.report.figures import PLOT_STYLE, plot_label, thin
 from openqwen.report.formatting import compact, small
-from openqwen.report.palette import FAINT, PAPER
+from openqwen.report.palette import INK, PAPER
 from openqwen.report.runs_compare import Curve
 
 # Okabe and Ito's colours without the yellow: told apart with any kind of colour vision
@@ -46,45 +47,37 @@ def draw_curves(
         matplotlib.rcParams.update(PLOT_STYLE)
         figure = Figure(figsize=SIZE, layout="constrained", facecolor=PAPER)
         axes = figure.add_subplot()
-        for place, curve in enumerate(curves):
+        handles = [
             _draw_curve(axes, curve, place, is_smoothed=window > 1)
+            for place, curve in enumerate(curves)
+        ]
         if log_x:
             axes.set_xscale("log")
         axes.set_xlabel(AXIS_NAMES[x])
         axes.set_ylabel(UNITS.get(metric, metric))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
         axes.yaxis.set_major_formatter(FuncFormatter(_short))
-        axes.set_title(_how_drawn(curves, window), fontsize=9, color=FAINT, loc="left")
-        figure.legend(loc="outside lower center", ncols=min(2, len(curves)), handlelength=3)
+        axes.set_title(_how_drawn(curves, window), fontsize=9, color=INK, loc="left")
+        columns = min(3, len(curves))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=4)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=DOTS, metadata={"Software": None})
     return file.getvalue()
 
 
-def _draw_curve(axes: Any, curve: Curve, place: int, *, is_smoothed: bool) -> None:
+def _draw_curve(axes: Any, curve: Curve, place: int, *, is_smoothed: bool) -> Line2D:
+    """Draw one run; return what stands for it in the legend: line and mark."""
     color = COLORS[place % len(COLORS)]
-    dashes = DASHES[place % len(DASHES)]
+    line: Any = {"color": color, "linestyle": DASHES[place % len(DASHES)], "linewidth": 2.0}
+    mark: Any = {"marker": MARKERS[place % len(MARKERS)] if curve.marks else "", "markersize": 6}
+    mark |= {"markerfacecolor": PAPER, "markeredgewidth": 1.5, "color": color}
     if is_smoothed:
-        axes.plot(*thin(curve.xs, curve.values), color=color, linewidth=0.8, alpha=0.3)
-    axes.plot(
-        *thin(curve.xs, curve.smooth),
-        color=color,
-        linestyle=dashes,
-        linewidth=2.0,
-        label=plot_label(f"{curve.label}: {_short(curve.smooth[-1])}"),
-    )
-    if curve.marks:
-        axes.plot(
-            [x for x, _ in curve.marks],
-            [y for _, y in curve.marks],
-            color=color,
-            linestyle="",
-            marker=MARKERS[place % len(MARKERS)],
-            markersize=6,
-            markerfacecolor=PAPER,
-            markeredgewidth=1.5,
-            zorder=3,
-        )
+        axes.plot(*thin(curve.xs, curve.values), color=color, linewidth=0.8, alpha=0.35)
+    axes.plot(*thin(curve.xs, curve.smooth), **line)
+    xs, ys = [x for x, _ in curve.marks], [y for _, y in curve.marks]
+    axes.plot(xs, ys, linestyle="", zorder=3, **mark)
+    label = plot_label(f"{curve.label}: {_short(curve.smooth[-1])}")
+    return Line2D([], [], label=label, **(mark | line))
 
 
 def _how_drawn(curves: Sequence[Curve], window: int) -> str:

@@ -23,7 +23,6 @@ from openqwen.report.runs_compare import (
 )
 
 SMOOTHED_PARTS = 40  # of a curve, unless the user says otherwise
-MIN_ROWS = 2
 _LIST_COLUMNS = (
     *("run", "stage", "recipe", "size", "state", "steps", "loss", "bits/byte", "tokens/s"),
     *("of peak", "started (UTC)", "trained"),
@@ -70,7 +69,7 @@ def write_comparison(
     runs = [pick_run(path, stage) for path in paths]
     labels = labels_of(runs)
     longest = max(len(run.train) for run in runs)
-    window = 1 if metric.startswith("validation/") else smooth or max(1, longest // SMOOTHED_PARTS)
+    window = 1 if metric.startswith("validation/") else smooth or longest // SMOOTHED_PARTS | 1
     curves = [
         curve_of(run, label, metric=metric, x=x, window=window)
         for run, label in zip(runs, labels, strict=True)
