@@ -9,6 +9,8 @@ shards, of what autograd saved, of gathered parameters and gradients in flight a
 """
 
 import argparse
+import contextlib
+import io
 import json
 import statistics
 import warnings
@@ -24,6 +26,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from benchmarks.plan_published import Published, published
 from benchmarks.results import ROOT, provenance, write_section
+from openqwen.cli.main import main as main_of_openqwen
 from openqwen.model.config import QWEN_1_8B, QWEN_7B, QWEN_14B, ModelConfig
 from openqwen.model.decoder import Decoder
 from openqwen.parallel.columns import own_columns
@@ -69,6 +72,7 @@ def main() -> None:
     for row in (*memory, *speed):
         print(json.dumps(row))
     if args.write_docs:
+        write_section(PAGE, "plan_example", "An example", example_section())
         write_section(PAGE, "plan_memory", "Memory beside the code", memory_section(memory))
         write_section(PAGE, "plan_speed", "Speed beside published runs", speed_section(speed))
     dist.destroy_process_group()
@@ -197,6 +201,16 @@ def compare_speed(row: Published) -> dict[str, Any]:
         "source": row.source,
         "note": row.note,
     }
+
+
+def example_section() -> str:
+    """Return what the command prints for the report's largest model."""
+    words = ["--model", "14b", "--gpus", "64", "--gpu", "h100-80g", "--context", "2048"]
+    words += ["--batch-tokens", "4M"]
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert main_of_openqwen(["plan", *words]) == 0, "the example is one that works"
+    return f"```\n$ openqwen plan {' '.join(words)}\n{output.getvalue().rstrip()}\n```"
 
 
 def memory_section(rows: list[dict[str, Any]]) -> str:

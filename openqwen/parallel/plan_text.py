@@ -143,14 +143,14 @@ def _more(count: int, show_all: bool) -> list[str]:
 
 
 def _settings(layout: Layout) -> str:
-    """Return the layout as `--set` takes it."""
-    words = [
-        f"parallel.{axis}={getattr(layout, axis)}"
-        for axis in ("replicate", "shard", "context", "tensor")
-    ]
-    return " ".join([*words, f"parallel.recompute={layout.recompute}"]) + (
-        f" micro_sequences={layout.micro_sequences}"
-    )
+    """Return the layout as a recipe's settings."""
+    axes = ("replicate", "shard", "context", "tensor")
+    settings = {f"parallel.{axis}": getattr(layout, axis) for axis in axes}
+    settings = {name: size for name, size in settings.items() if size > 1}
+    if layout.recompute != "none":
+        settings["parallel.recompute"] = layout.recompute
+    settings["micro_sequences"] = layout.micro_sequences
+    return " ".join(f"--set base.{name}={value}" for name, value in settings.items())
 
 
 def _row(label: str, cells: list[str]) -> str:

@@ -25,6 +25,7 @@ from openqwen.parallel.plan_search import best_of_mesh, fits, meshes, search, wh
 from openqwen.parallel.plan_speed import speed_of
 from openqwen.parallel.recompute import apply_recompute
 from openqwen.parallel.unpack import unpack_projections
+from openqwen.recipes.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 H100 = find_device("h100-80g")
@@ -239,9 +240,21 @@ def test_one_layout_can_be_priced_even_if_it_does_not_fit(capsys):
     assert main([*EXAMPLE, "--what-if", "tensor=4,shard=16,recompute=layer"]) == 0
     out = capsys.readouterr().out
     assert "what if       shard 16 × tensor 4, micro-batch" in out
+    settings = "--set base.parallel.shard=16 --set base.parallel.tensor=4 "
+    assert settings + "--set base.parallel.recompute=layer" in out
     assert "tensor: sum activations" in out
     assert main([*EXAMPLE, "--what-if", "replicate=64,micro=1"]) == 0
     assert "DOES NOT FIT" in capsys.readouterr().out
+
+
+def test_the_settings_it_prints_are_settings_of_a_recipe(capsys):
+    assert main([*EXAMPLE, "--what-if", "replicate=2,context=2,tensor=2,recompute=layer"]) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if "--set" in x)
+    given = [word for word in line.split() if word != "--set"]
+    training = resolve("mini", given[:-1]).recipe.base.parallel
+    assert (training.replicate, training.shard, training.context, training.tensor) == (2, 8, 2, 2)
+    assert training.recompute == "layer"
+    assert given[-1].startswith("base.micro_sequences=")
 
 
 def test_models_by_shape_by_recipe_and_by_directory(capsys, tmp_path):
