@@ -240,6 +240,7 @@ def read_adapter(directory: Path, base: Path | None = None) -> Adapter:
     settings = read_settings(directory / ADAPTER_CONFIG)
     checkpoint = _find_base(directory, base, settings.base)
     factors, rows = _read_tensors(directory / ADAPTER_WEIGHTS, settings)
+    _check_rows(settings, rows, is_tied=checkpoint.config.tie_word_embeddings)
     return Adapter(directory, checkpoint, settings, factors, rows)
 
 
@@ -281,7 +282,6 @@ def _read_tensors(
             rows[OURS[side]] = NewRows(None, tensor)
         else:
             raise UserError(f"{path}: unknown tensor {name}")
-    _check_rows(path, settings, rows)
     factors = {}
     for module, found in sides.items():
         if len(found) != 2:
@@ -296,14 +296,14 @@ def _read_tensors(
     return factors, rows
 
 
-def _check_rows(path: Path, settings: AdapterSettings, rows: dict[str, NewRows]) -> None:
+def _check_rows(settings: AdapterSettings, rows: dict[str, NewRows], *, is_tied: bool) -> None:
     """Refuse settings that name an embedding whose values aren't in the file.
 
-    A projection tied to the embedding is left out by PEFT where it would repeat the embedding's.
+    PEFT leaves a tied projection out where it would repeat the embedding.
     """
     for name in (*settings.saved, *settings.token_rows):
-        is_tied_away = OURS[name] == "lm_head" and "embed_tokens" in rows
-        if OURS[name] not in rows and not is_tied_away:
+        repeats = is_tied and OURS[name] == "lm_head" and "embed_tokens" in rows
+        if OURS[name] not in rows and not repeats:
             raise UserError(
-                f"{path}: {settings.where.name} names {name}, and its tensor is missing"
+                f"{settings.where} names {name}, and {ADAPTER_WEIGHTS} has no tensor of it"
             )
