@@ -1,5 +1,9 @@
 """What training does about a loss that is no number, or that jumps; light to import."""
 
+from typing import Self
+
+from pydantic import model_validator
+
 from openqwen.core.config import Config, setting
 
 
@@ -34,3 +38,12 @@ class GuardConfig(Config):
         1, "steps left out the second time: this many, the last of them the one judged", ge=1
     )
     most_incidents: int = setting(10, "skips and rollbacks after which the run stops", ge=0)
+
+    @model_validator(mode="after")
+    def _the_window_can_be_quiet(self) -> Self:
+        if self.quiet_steps > self.window_steps:
+            raise ValueError(
+                f"quiet_steps = {self.quiet_steps} must be at most window_steps = "
+                f"{self.window_steps}, or no spike is ever found"
+            )
+        return self

@@ -7,8 +7,10 @@ import pytest
 import torch
 from small_trainers import pretrainer, run, same_bits, scorer, state_of, steady, tuner, write_shards
 
+from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.train.checkpoint import sealed
+from openqwen.train.config import PretrainConfig
 from openqwen.train.guard import Guard, Incidents
 from openqwen.train.guard_config import GuardConfig
 from openqwen.train.loop import checkpoints_of
@@ -97,6 +99,14 @@ def test_restored_windows_judge_the_same_and_each_update_has_its_own():
     assert not again.accepts(9.0, 2.0, update="value")
     assert again.take().update == "value"
     assert again.accepts(9.0, 8.0, update="policy")
+
+
+def test_settings_that_would_never_act_are_refused():
+    with pytest.raises(UserError, match=r"quiet_steps = 32 must be at most window_steps = 8"):
+        parse_config(GuardConfig, {"spike": "skip", "window_steps": 8}, where="test")
+    best = {"checkpoints": {"best_measure": "groups.en.loss"}, "evaluate_every_steps": 7}
+    with pytest.raises(UserError, match=r"checkpoint_every_steps = 1000 must be a multiple of eva"):
+        parse_config(PretrainConfig, best, where="test")
 
 
 def test_stop_ends_with_one_line_and_takes_no_update(shards, tmp_path):
