@@ -17,6 +17,10 @@ from openqwen.core.files import atomic_path, write_text
 from openqwen.core.log import say, warn
 
 TABLE_ROWS = 40
+_ABOUT_TABLE = (
+    "Times are sums over all threads. The ranges (step, data, forward and backward, optimiser)\n"
+    "stand on the thread that leads; while it waits for others, that counts as the range's own."
+)
 
 
 class TraceWriter:
@@ -81,7 +85,7 @@ class TraceWriter:
         averages = recorded.key_averages()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         table = averages.table(sort_by=f"self_{device}_time_total", row_limit=TABLE_ROWS)
-        write_text(path.with_name(f"step-{self._first + 1}.txt"), table + "\n")
+        write_text(path.with_name(f"step-{self._first + 1}.txt"), f"{_ABOUT_TABLE}\n\n{table}\n")
         shown = "" if last is None else f" to {last + 1:,}"
         say(f"{self._label:<14}trace of steps {self._first + 1:,}{shown}: {path}")
 
