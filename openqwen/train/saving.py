@@ -7,6 +7,7 @@
 Newest ones lie in `scratch/checkpoints/`, those kept for good in `checkpoints/`.
 """
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -174,9 +175,13 @@ def _numbers(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
 
 
 def history_facts(out: Path) -> dict[str, Any]:
-    """Return size and sha256 of the metric stream as it is now."""
+    """Return size and sha256 of the metric stream as it is now, which is on disk from here on."""
     path = out / METRICS_NAME
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not path.is_file():
+        return {"bytes": 0, "sha256": sha256_text("")}
+    with path.open("rb+") as file:
+        text = file.read().decode("utf-8")
+        os.fsync(file.fileno())
     return {"bytes": len(text.encode()), "sha256": sha256_text(text)}
 
 
