@@ -1,210 +1,305 @@
-"""Training speed of our step beside the same model in the transformers library, in one run.
+"""Training speed of our step beside other libraries' on the same model, in one interleaved run.
 
-    python benchmarks/train_speed.py --models tiny --peers transformers --rounds 5 --write-docs
+    python benchmarks/train_speed.py --models s,m --peers transformers,litgpt --write-docs
+    python benchmarks/train_speed.py --models s --compile-times --rows rows.jsonl
+    python benchmarks/train_speed.py --models s --peers transformers:eager,transformers:compiled
 
-Ours and the peers take turns (A-B-A-B); every sample is printed, medians are compared. All train
-the same shape on equal batches in bfloat16 with float32 masters (the peer under autocast, its own
-way), with fused AdamW and clipping at 1. One JSON line a row. Run it on a quiet machine.
+A peer's name alone is its fastest setting found; `name:setting` is one of `SETTINGS`. The peers
+run with `--peer-python` (an environment with requirements/train-peers.txt) or this interpreter;
+nanochat, which is no package, with `--nanochat DIR`, a clone. One JSON line a row.
+
+Every implementation has a process of its own with all threads, stopped by a signal while others
+have their turn. A turn is one untimed step, which brings back what the processor's caches and the
+system took meanwhile, and `--steps` timed ones, from random ids to updated masters. Medians are
+compared, all samples printed. Run it on a quiet machine.
 """
 
 import argparse
+import contextlib
 import json
+import math
+import os
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from results import PERFORMANCE, provenance, write_section
+from results import PERFORMANCE, ROOT, provenance
+from train_table import OURS, table, write_parts
+from turns import Runner
 
-from openqwen.core.runtime import pick_dtype
-from openqwen.core.workers import Workers
-from openqwen.model.config import ModelConfig, count_parameters, qwen_config
-from openqwen.model.decoder import new_decoder
-from openqwen.model.formats.export import published_config
+from openqwen.core.runtime import child_environment, count_processors, pick_dtype
+from openqwen.model.config import ModelConfig, count_parameters
 from openqwen.recipes import BUILTIN
 from openqwen.tokenizer.control import NUM_EXTRA, padded_rows
-from openqwen.train.config import PretrainConfig
-from openqwen.train.optimiser import MasterAdamW
-from openqwen.train.step import next_token_step
-from openqwen.train.throughput import flops_per_token, measure_peak
+from openqwen.train.throughput import flops_per_token
 
-DTYPE = torch.bfloat16
+# glibc hands freed blocks back to the system and gets new ones page by page, which costs some
+# peers half of their time; this keeps them
+KEPT = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+SETTINGS = {
+    "eager": "eager",
+    "eager-kept": "eager, freed memory kept",
+    "compiled": "compiled",
+    "compiled-kept": "compiled, freed memory kept",
+}
+FASTEST = "compiled-kept"
+STEPS = {"s": 2, "m": 1, "tiny": 4}  # a turn, by default
 
-
-@dataclass(frozen=True)
-class Job:
-    """One model and batch to train on."""
-
-    name: str
-    shape: ModelConfig
-    sequences: int
-    context: int
-
-    @property
-    def tokens(self) -> int:
-        return self.sequences * self.context
+Job = dict[str, Any]
+Row = dict[str, Any]
 
 
-def jobs() -> dict[str, Job]:
-    found = {}
-    for name, function in BUILTIN.items():
-        recipe = function()
+def job_of(name: str) -> Job:
+    """Return shape and batch of a model, as the children are told them."""
+    common = {"threads": count_processors(), "model": name}
+    shapes = {"s": (384, 6, 6, 1024), "m": (768, 12, 12, 2048)}  # contracts: vocabulary 32,768
+    if name in shapes:
+        hidden, layers, heads, ffn = shapes[name]
+        sizes = {"vocab_size": 32_768, "context": 1024, "sequences": 4, "micro_sequences": 2}
+    elif name in BUILTIN:
+        recipe = BUILTIN[name]()
         model = recipe.base.model
-        shape = qwen_config(
-            hidden_size=model.hidden_size,
-            num_attention_heads=model.num_attention_heads,
-            num_hidden_layers=model.num_hidden_layers,
-            vocab_size=padded_rows(recipe.tokenizer.num_ranks + 3 + NUM_EXTRA),
-            train_length=recipe.shards.context_length,
+        hidden, layers, heads = (
+            model.hidden_size,
+            model.num_hidden_layers,
+            model.num_attention_heads,
         )
-        found[name] = Job(name, shape, recipe.base.sequences_per_step, shape.train_length)
-    return found
+        ffn = -(-8 * hidden // (3 * 128)) * 128
+        sizes = {
+            "vocab_size": padded_rows(recipe.tokenizer.num_ranks + 3 + NUM_EXTRA),
+            "context": recipe.shards.context_length,
+            "sequences": recipe.base.sequences_per_step,
+            "micro_sequences": recipe.base.micro_sequences,
+        }
+    else:
+        raise SystemExit(f"--models {name}: there is s, m and {', '.join(BUILTIN)}")
+    shape = {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": ffn,
+    }
+    return common | shape | sizes
 
 
-def our_step(job: Job) -> Callable[[torch.Tensor], float]:
-    recipe = BUILTIN[job.name]()
-    model = new_decoder(job.shape, seed=0)
-    config = PretrainConfig(num_steps=1000, learning_rate=1e-3)
-    optimiser = MasterAdamW(model, config, compute_dtype=DTYPE)
-
-    def step(ids_BT: torch.Tensor) -> float:
-        with Workers() as workers:  # entered anew, since the peer's turn wants all threads
-            loss, _ = next_token_step(
-                model,
-                optimiser,
-                ids_BT[:, :-1].contiguous(),
-                ids_BT[:, 1:].contiguous(),
-                micro_sequences=recipe.base.micro_sequences,
-                learning_rate=1e-3,
-                workers=workers,
-            )
-        return float(loss)
-
-    return step
-
-
-def transformers_step(job: Job) -> Callable[[torch.Tensor], float]:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    data = published_config(job.shape)
-    for key in ("model_type", "architectures"):
-        data.pop(key)
-    model = Qwen2ForCausalLM(Qwen2Config(**data, attn_implementation="sdpa"))
-    model.train()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+def shape_of(job: Job) -> ModelConfig:
+    """Return the job's shape as our own setting."""
+    return ModelConfig(
+        vocab_size=job["vocab_size"],
+        hidden_size=job["hidden_size"],
+        num_hidden_layers=job["num_hidden_layers"],
+        num_attention_heads=job["num_attention_heads"],
+        num_key_value_heads=job["num_attention_heads"],
+        head_dim=job["hidden_size"] // job["num_attention_heads"],
+        intermediate_size=job["intermediate_size"],
+        train_length=job["context"],
     )
 
-    def step(ids_BT: torch.Tensor) -> float:
-        optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=DTYPE):
-            loss = model(input_ids=ids_BT[:, :-1], labels=None).logits
-            loss = torch.nn.functional.cross_entropy(
-                loss.float().flatten(0, 1), ids_BT[:, 1:].flatten()
-            )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        return float(loss.detach())
 
-    return step
+def start(name: str, job: Job, args: argparse.Namespace, caches: Path | None = None) -> Runner:
+    """Start an implementation; `name` is openqwen, or peer:setting."""
+    peer, _, setting = name.partition(":")
+    changes = {}
+    if caches is not None:
+        changes = {
+            "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
+            "OPENQWEN_CACHE": str(caches / "openqwen"),
+        }
+    folder = Path(__file__).parent
+    if peer == OURS:
+        command = [sys.executable, str(folder / "train_ours.py")]
+        changes["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    else:
+        command = [args.peer_python, str(folder / "train_peers.py")]
+        job = job | {"impl": peer, "compiled": setting.startswith("compiled")}
+        if setting.endswith("kept"):
+            changes["GLIBC_TUNABLES"] = KEPT
+        if peer == "nanochat":
+            job["nanochat"] = args.nanochat
+    return Runner([*command, "--job", json.dumps(job)], environment=child_environment(**changes))
 
 
-PEERS = {"transformers": transformers_step}
+@contextlib.contextmanager
+def started(names: list[str], job: Job, args: argparse.Namespace) -> Iterator[dict[str, Runner]]:
+    """Start all implementations, end them in any case."""
+    runners: dict[str, Runner] = {}
+    try:
+        for name in names:
+            runners[name] = start(name, job, args)
+        yield runners
+    finally:
+        for runner in runners.values():
+            runner.close()
 
 
-def measure(job: Job, peers: list[str], rounds: int, steps: int) -> list[dict]:
-    """Return one row an implementation; samples in tokens/s, interleaved."""
-    ids_BT = torch.randint(job.shape.vocab_size, (job.sequences, job.context + 1))
-    makers = {"openqwen": our_step} | {name: PEERS[name] for name in peers}
-    runners = {name: make(job) for name, make in makers.items()}
-    for runner in runners.values():
-        runner(ids_BT)  # warm-up
-    samples: dict[str, list[float]] = {name: [] for name in runners}
-    losses = {}
-    for _ in range(rounds):
-        for name, runner in runners.items():
-            start = time.perf_counter()
-            for _ in range(steps):
-                losses[name] = runner(ids_BT)
-            samples[name].append(steps * job.tokens / (time.perf_counter() - start))
-    rows_at_once = BUILTIN[job.name]().base.micro_sequences * job.context
-    with Workers() as workers:
-        peak = measure_peak(job.shape, num_tokens=rows_at_once, dtype=DTYPE, workers=workers)
+def first_steps(runner: Runner, job: Job) -> float:
+    """Take two steps; return the seconds by which the first was slower: compiling, allocating."""
+    first = runner.ask({"task": "steps", "count": 1})
+    second = runner.ask({"task": "steps", "count": 1})
+    at_random = math.log(job["vocab_size"])
+    if abs(first["losses"][0] - at_random) > 0.5:
+        raise SystemExit(f"a first loss of {first['losses'][0]:.2f} where {at_random:.2f} is due")
+    return max(0.0, float(first["seconds"] - second["seconds"]))
+
+
+def compile_times(name: str, job: Job, args: argparse.Namespace) -> Row:
+    """Return what the first step takes longer with empty caches, and again in a second process."""
+    with tempfile.TemporaryDirectory() as caches:
+        extra = []
+        for _ in range(2):
+            with start(name, job, args, Path(caches)) as runner:
+                extra.append(round(first_steps(runner, job), 2))
+    return identity(name, job) | {"compile_seconds": extra[0], "compile_seconds_cached": extra[1]}
+
+
+def identity(name: str, job: Job) -> Row:
+    peer, _, setting = name.partition(":")
+    return {"model": job["model"], "impl": peer, "setting": SETTINGS.get(setting, "as it trains")}
+
+
+def busy_seconds() -> float:
+    """Return processor seconds that anybody on this machine has used since it started."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    user, nice, system, _, _, irq, soft, steal = fields
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def turn(runner: Runner, steps: int) -> tuple[dict[str, Any], float]:
+    """Take one turn; return the timed steps and which share of the machine others had meanwhile."""
+    runner.ask({"task": "steps", "count": 1})
+    before, began = busy_seconds(), time.perf_counter()
+    answer = runner.ask({"task": "steps", "count": steps})
+    took = time.perf_counter() - began
+    others = busy_seconds() - before - answer["cpu_seconds"]
+    return answer, max(0.0, others / (took * count_processors()))
+
+
+def measure(names: list[str], job: Job, args: argparse.Namespace) -> list[Row]:
+    """Return one row an implementation; the samples are interleaved."""
+    steps = args.steps or STEPS.get(job["model"], 1)
+    with started(names, job, args) as runners:
+        extra = {name: round(first_steps(runner, job), 2) for name, runner in runners.items()}
+        samples: dict[str, list[float]] = {name: [] for name in names}
+        others: dict[str, list[float]] = {name: [] for name in names}
+        losses = {}
+        for _ in range(args.rounds):
+            for name, runner in runners.items():
+                answer, share = turn(runner, steps)
+                rate = steps * job["sequences"] * job["context"] / answer["seconds"]
+                samples[name].append(round(rate, 1))
+                others[name].append(round(share, 3))
+                losses[name] = answer["losses"][-1]
+        memory = {name: r.ask({"task": "memory"})["bytes"] for name, r in runners.items()}
+        peak = runners[OURS].ask({"task": "peak"}) if OURS in runners else None
+        versions = {name: runner.about["versions"] for name, runner in runners.items()}
+    flops = flops_per_token(shape_of(job), job["context"])
     rows = []
-    for name in runners:
+    for name in names:
         rate = statistics.median(samples[name])
-        rows.append(
-            {
-                "model": job.name,
-                "impl": name,
-                "version": version(name),
-                "tokens_per_s": round(rate, 1),
-                "samples": [round(s, 1) for s in samples[name]],
-                "share_of_peak": round(
-                    rate * flops_per_token(job.shape, job.context) / peak.flops_per_s, 4
-                ),
-                "peak_tflops": round(peak.flops_per_s / 1e12, 3),
-                "best_shape_tflops": round(peak.best_flops_per_s / 1e12, 3),
-                "last_loss": round(losses[name], 4),
+        row = identity(name, job) | {
+            "tokens_per_s": rate,
+            "samples": samples[name],
+            "others_share": others[name],
+            "peak_memory_bytes": memory[name],
+            "compile_seconds": None,
+            "compile_seconds_cached": extra[name],
+            "last_loss": round(losses[name], 4),
+            "versions": versions[name],
+        }
+        if peak is not None:
+            row |= {
+                "share_of_peak": round(rate * flops / peak["flops_per_s"], 4),
+                "peak_tflops": round(peak["flops_per_s"] / 1e12, 3),
+                "best_shape_tflops": round(peak["best_flops_per_s"] / 1e12, 3),
+                "best_shape": peak["best_shape"],
             }
-        )
+        rows.append(row)
     return rows
 
 
-def table(rows: list[dict], sizes: dict[str, int], command: str) -> str:
-    lines = [
-        "| model | implementation | tokens/s, median | all samples | share of peak |",
-        "|---|---|---|---|---|",
-    ]
+def same(one: Row, other: Row) -> bool:
+    return all(one[key] == other[key] for key in ("model", "impl", "setting"))
+
+
+def completed(rows: list[Row], path: Path | None) -> list[Row]:
+    """Fill compile times in from an earlier `--compile-times` kept in `path`."""
+    if path is None or not path.is_file():
+        return rows
+    known = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows:
-        samples = ", ".join(f"{s:,.0f}" for s in row["samples"])
-        lines.append(
-            f"| {row['model']} ({sizes[row['model']]:,} parameters) | {row['impl']} "
-            f"{row['version']} | {row['tokens_per_s']:,.0f} | {samples} | "
-            f"{100 * row['share_of_peak']:.0f} % of {row['peak_tflops']:.2f} TFLOP/s |"
-        )
-    for name in sizes:
-        mine = next(r for r in rows if r["model"] == name and r["impl"] == "openqwen")
-        for row in rows:
-            if row["model"] == name and row is not mine:
-                ratio = mine["tokens_per_s"] / row["tokens_per_s"]
-                lines.append(f"\n{name}: openqwen is {ratio:.2f} × {row['impl']}.")
-    lines.append(
-        "\nThe peak is the time-weighted rate of the model's own matrix products at this batch, "
-        "measured in the same run. Interleaved, eager on both sides, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}.\n"
-    )
-    return "\n".join([*lines, provenance(command)])
+        for earlier in known:
+            if same(row, earlier) and earlier.get("compile_seconds") is not None:
+                row["compile_seconds"] = earlier["compile_seconds"]
+                row["compile_seconds_cached"] = earlier["compile_seconds_cached"]
+    return rows
+
+
+OPENING = """Random tokens, bfloat16 with float32 masters, AdamW, clipping at 1; each implementation
+in a process of its own, interleaved. A peer trains at the fastest of its settings that was found:
+*freed memory kept* means that glibc doesn't hand freed blocks back to the system. Peak memory is
+the process's highest resident size after its first step, above what its imports took. Compile time
+is what the first step takes longer than the second, with empty caches and in a second process. The
+share is of the time-weighted rate of the model's own matrix products, measured in the same run."""
+
+
+def document(rows: list[Row], job: Job, args: argparse.Namespace, command: str) -> None:
+    """Write one model's part of the section."""
+    heading = f"{job['model']}, {count_parameters(shape_of(job)):,} parameters"
+    if any(":" in peer for peer in args.peers.split(",")):
+        heading += ", peers' other settings"
+    batch = f"{job['sequences']} sequences of {job['context']} tokens a step"
+    where = f"{batch}, {job['threads']} threads, torch {torch.__version__}. {provenance(command)}"
+    body = f"{table(rows)}\n\n{where}"
+    write_parts(PERFORMANCE, "train_speed", "Pretraining speed", OPENING, {heading: body})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default="tiny")
-    parser.add_argument("--peers", default="transformers")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", default="s,m", help="of s, m, tiny")
+    parser.add_argument("--peers", default="transformers", help='names or name:setting, or ""')
+    parser.add_argument("--peer-python", default=sys.executable)
+    parser.add_argument("--nanochat", default="", help="folder of a nanochat clone")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=0, help="timed steps a turn; 0: by the model")
+    parser.add_argument(
+        "--compile-times", action="store_true", help="only first steps, cold caches"
+    )
+    parser.add_argument("--rows", type=Path, help="a file that rows are added to and known from")
     parser.add_argument("--write-docs", action="store_true")
     args = parser.parse_args()
-    if pick_dtype("auto", torch.device("cpu")) is not DTYPE:
-        print("note: this processor has no native bfloat16; both sides are slow", file=sys.stderr)
-    rows, sizes = [], {}
+    if pick_dtype("auto", torch.device("cpu")) is not torch.bfloat16:
+        print("note: this processor has no native bfloat16; all sides are slow", file=sys.stderr)
+    peers = [p if ":" in p else f"{p}:{FASTEST}" for p in args.peers.split(",") if p]
+    for peer in peers:
+        if peer.partition(":")[2] not in SETTINGS:
+            raise SystemExit(f"--peers {peer}: the settings are {', '.join(SETTINGS)}")
+        if peer.startswith("nanochat") and not args.nanochat:
+            raise SystemExit("--peers nanochat needs --nanochat DIR, a clone of its repository")
     for name in args.models.split(","):
-        job = jobs()[name]
-        sizes[name] = count_parameters(job.shape)
-        for row in measure(job, [p for p in args.peers.split(",") if p], args.rounds, args.steps):
-            rows.append(row)
+        job, names = job_of(name), [OURS, *peers]
+        if args.compile_times:
+            rows = [compile_times(one, job, args) for one in names]
+        else:
+            rows = completed(measure(names, job, args), args.rows)
+        for row in rows:
             print(json.dumps(row), flush=True)
-    if args.write_docs:
-        command = f"python benchmarks/train_speed.py --models {args.models} --peers {args.peers}"
-        write_section(PERFORMANCE, "train_speed", "Pretraining speed", table(rows, sizes, command))
+        if args.rows is not None:
+            with args.rows.open("a") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        if args.write_docs and not args.compile_times:
+            python = " --peer-python PYTHON" if args.peer_python != sys.executable else ""
+            command = f"python benchmarks/train_speed.py --models {name} --peers {args.peers}"
+            document(rows, job, args, f"{command}{python} --rounds {args.rounds}")
 
 
 if __name__ == "__main__":
