@@ -48,10 +48,10 @@ class Device:
     source: str
 
 
-# The constants fit, per device, the published runs of `benchmarks/plan_published.py` that are marked
-# as calibration, in the middle (least mean absolute log error; attention at half rate,
-# recomputation at a fifth, as in plan_speed.py). A first round of them, from one run each, was
-# tested on these runs before: 0.50 and 0.49, 17 % off in the median. docs/plan.md has both rounds.
+# Each constant is the middle of the published runs that `benchmarks/plan_published.py` marks as
+# calibration: least mean absolute log error over them, attention at half rate, recomputation at a
+# fifth (plan_speed.py). The first round's, from one run each, were tested on the same runs before:
+# 0.50 and 0.49, 17 % off in the median. docs/plan.md has both rounds.
 A100_SHARE, A100_CALIBRATION = 0.61, "15 published runs on A100, docs/plan.md"
 H100_SHARE, H100_CALIBRATION = 0.41, "12 published runs on H100, docs/plan.md"
 H200_SHARE, H200_CALIBRATION = 0.52, "6 published runs on H200, docs/plan.md"
@@ -163,7 +163,7 @@ def _devices() -> tuple[Device, ...]:
             devices_per_node=1,
             compute_share=0.27,
             is_calibrated=False,
-            calibration="docs/performance.md, tiny's training on two cores of this kind: 27 %",
+            calibration="one training of tiny on two such cores, November 2026: 27 %",
             source="measured: two cores with AVX-512 bf16, a product of 4096³ on a quiet machine; "
             "network assumed, 10 Gb/s",
         ),

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from openqwen.core.errors import UserError
 from openqwen.parallel.plan_devices import GIB
 from openqwen.parallel.plan_layout import Job, Layout
-from openqwen.parallel.plan_memory import Memory, memory_of
+from openqwen.parallel.plan_memory import Memory, memory_of, rows_of
 from openqwen.parallel.plan_speed import Speed, speed_of
 
 MAX_MICRO_SEQUENCES = 64
 MIN_TOKENS_A_RANK = (
     1024  # of a sequence that context parallel cuts: below it products get too small
 )
+ENOUGH_TOKENS = 4096  # of a micro-batch on one device: below it products get too small
 CLOSE = 0.01  # speeds this near count as equal: the simpler mesh wins
 
 
@@ -119,7 +120,7 @@ def best_of_mesh(
         return min(found, key=lambda option: option.memory.total)
     fastest = max(option.speed.expected.tokens_per_s for option in fitting)
     near = [o for o in fitting if o.speed.expected.tokens_per_s >= (1 - CLOSE) * fastest]
-    return min(near, key=lambda option: option.memory.total)
+    return min(near, key=lambda o: (-min(ENOUGH_TOKENS, rows_of(job, o.layout)), o.memory.total))
 
 
 def meshes(job: Job) -> Iterator[Layout]:

@@ -83,7 +83,7 @@ def speed_lines(job: Job, speed: Speed, num_tokens: float, reported: Reported | 
         _row("  computing", [f"{e.compute_s:,.2f}" for e in ends]),
         _row("  waiting for links", [f"{e.waiting_s:,.2f}" for e in ends]),
         _row("  optimiser", [f"{e.update_s:,.3f}" for e in ends]),
-        _row(f"days for {num_tokens / 1e12:,.4g} T tokens", [_days(e, num_tokens) for e in ends]),
+        _row(f"days for {_count(num_tokens)} tokens", [_days(e, num_tokens) for e in ends]),
         f"  {share:.0%} of the peak where nothing waits: {job.device.calibration}",
         "  without failures, restarts and evaluations; how the range is made: docs/plan.md",
     ]
@@ -155,6 +155,14 @@ def _settings(layout: Layout) -> str:
 
 def _row(label: str, cells: list[str]) -> str:
     return f"{'  ' + label:<28}" + "".join(f"{cell:>12}" for cell in cells)
+
+
+def _count(amount: float) -> str:
+    """Return an amount with the suffix that keeps it short, such as 3 T."""
+    for suffix, unit in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if amount >= unit:
+            return f"{amount / unit:,.4g} {suffix}"
+    return f"{amount:,.0f}"
 
 
 def _days(end: Any, num_tokens: float) -> str:

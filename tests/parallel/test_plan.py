@@ -191,6 +191,12 @@ def test_a_smaller_memory_is_met_by_recomputation_before_it_is_refused():
     assert option.layout.recompute == "layer"
 
 
+def test_among_equal_speeds_a_micro_batch_has_enough_tokens_for_the_products():
+    alone = Job(QWEN_1_8B, H100, 1, 2048, 2048)
+    assert best_of_mesh(alone, Layout()).layout.micro_sequences == 2
+    assert best_of_mesh(replace(alone, context_length=512), Layout()).layout.micro_sequences == 8
+
+
 def test_what_a_mesh_must_divide():
     assert why_not(REPORTS_14B, Layout(shard=4, tensor=16)) == (
         "tensor = 16 does not divide 40 attention heads"
