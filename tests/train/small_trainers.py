@@ -29,7 +29,7 @@ from openqwen.train.sft import Round, SFTTrainer
 from openqwen.train.sft_config import SFTConfig
 
 SHAPE = qwen_config(
-    hidden_size=32, num_attention_heads=2, num_hidden_layers=2, vocab_size=64, train_length=16
+    hidden_size=64, num_attention_heads=2, num_hidden_layers=2, vocab_size=64, train_length=16
 )
 CALENDAR = {
     "num_steps": 8,

@@ -4,7 +4,6 @@ import errno
 import os
 import resource
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -115,43 +114,37 @@ def test_a_disk_that_fills_loses_nothing(shards, small_disk, tmp_path):
     assert steady(disk / "base") == steady(tmp_path / "whole")
 
 
-LIMITED = """
-import resource, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from small_trainers import pretrainer, run
-from openqwen.core.errors import UserError
-trainer = pretrainer(Path(sys.argv[2]), checkpoints={"asynchronous": sys.argv[4] == "beside"})
-take = trainer.step
-def step(number):
-    if number == 5:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    return take(number)
-trainer.step = step
-try:
-    run(trainer, Path(sys.argv[3]))
-except UserError as error:
-    print(error)
-    sys.exit(2)
-"""
+class Limited(PretrainTrainer):
+    """From its sixth step on no file may have more than 100 kB."""
+
+    def step(self, step):
+        if step == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        return super().step(step)
 
 
-@pytest.mark.parametrize("how", ["at once", "beside"])
-def test_a_limit_of_the_file_size_is_a_full_disk(shards, tmp_path, how):
-    folder = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, folder, shards, tmp_path, how],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    line = done.stdout.splitlines()[-1]
-    assert line == (
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_limit_of_the_file_size_is_a_full_disk(shards, tmp_path, asynchronous):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if before[1] != resource.RLIM_INFINITY:
+        pytest.skip("this process has a limit already")
+    trainer = pretrainer(shards, kind=Limited, checkpoints={"asynchronous": asynchronous})
+    try:
+        with pytest.raises(UserError) as caught:
+            run(trainer, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == (
         f"base: the checkpoint of step 6 was not written: {os.strerror(errno.EFBIG)}; that of step "
         "4 stays: make room and run the same command again"
     )
     assert [saved.step for saved in sealed(checkpoints_of(tmp_path))] == [4, 2]
+    resumed, whole = pretrainer(shards), pretrainer(shards)
+    run(resumed, tmp_path)
+    with whole.workers:
+        for step in range(8):
+            whole.step(step)
+    assert same_bits(state_of(resumed), state_of(whole))
 
 
 def test_a_limit_of_the_file_size_is_known_before_training(shards, tmp_path, monkeypatch):
