@@ -74,7 +74,8 @@ class KVCache:
     ) -> Tensor:
         """Store rotated keys and values behind each row's own; return what the queries gather."""
         num_new = k_BKTE.shape[2]
-        kept = self._with_room(layer, k_BKTE, num_new, window)
+        # of a model split over ranks this one has some of the heads
+        kept = self._with_room(layer, k_BKTE, num_new, window, heads=k_BKTE.shape[1])
         starts = [length - kept.first for length in self.lengths]
         for whole, new in ((kept.keys, k_BKTE), (kept.values, v_BKTE)):
             if len(set(starts)) == 1:
@@ -134,11 +135,13 @@ class KVCache:
         longest = max(self.lengths) - kept.first
         return kept.keys[:, :, :longest], kept.values[:, :, :longest]
 
-    def _with_room(self, index: int, like: Tensor, num_new: int, window: int | None) -> _Layer:
+    def _with_room(
+        self, index: int, like: Tensor, num_new: int, window: int | None, heads: int | None = None
+    ) -> _Layer:
         """Return a layer's storage with room for `num_new` tokens behind the longest row."""
         layer = self._layers[index]
         if layer is None:
-            shape = (len(self.lengths), self._heads, num_new + GROWTH_TOKENS, self._size)
+            shape = (len(self.lengths), heads or self._heads, num_new + GROWTH_TOKENS, self._size)
             # zeros: attention multiplies masked values by 0, which must not meet a NaN
             layer = _Layer(like.new_zeros(shape), like.new_zeros(shape), window=window)
             self._layers[index] = layer

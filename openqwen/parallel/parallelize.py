@@ -11,8 +11,12 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh
 
 from openqwen.model.backbone import Backbone
+from openqwen.parallel.compiling import apply_compile
 from openqwen.parallel.config import ParallelConfig
+from openqwen.parallel.context import apply_context_parallel
+from openqwen.parallel.recompute import apply_recompute
 from openqwen.parallel.sharding import Root, apply_sharding
+from openqwen.parallel.tensor import apply_tensor_parallel
 from openqwen.parallel.unpack import unpack_projections
 
 
@@ -28,4 +32,9 @@ def parallelize(
         compute_dtype: of forward and backward passes; the parameters themselves stay float32.
     """
     unpack_projections(model)
+    apply_tensor_parallel(model, mesh)
+    apply_context_parallel(model, mesh, config)
+    apply_recompute(model, config.recompute)
+    if config.compile:
+        apply_compile(model)
     return apply_sharding(model, mesh, compute_dtype=compute_dtype)

@@ -25,6 +25,7 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 
+from openqwen.core.errors import UserError
 from openqwen.model.attention import Attention
 from openqwen.model.backbone import Backbone
 from openqwen.model.decoder import Decoder
@@ -43,8 +44,9 @@ def apply_tensor_parallel(model: Backbone, mesh: DeviceMesh) -> None:
         mesh: has an axis "tensor".
 
     Raises:
-        ValueError: if heads, key and value heads, the feed-forward width or the vocabulary do not
-            divide by the number of ranks, or the projections are packed.
+        UserError: if the number of ranks does not divide heads, key and value heads, the
+            feed-forward width and the vocabulary.
+        ValueError: if the projections are packed.
     """
     if AXIS not in (mesh.mesh_dim_names or ()) or mesh[AXIS].size() == 1:
         return
@@ -138,9 +140,9 @@ def _check_divides(model: Backbone, count: int) -> None:
         ("vocab_size", config.vocab_size),
     ):
         if size % count:
-            raise ValueError(
-                f"{name} = {size} does not divide by parallel.tensor = {count} ranks; "
-                f"set parallel.tensor to a divisor"
+            raise UserError(
+                f"parallel.tensor = {count} does not divide {name} = {size}; "
+                "set parallel.tensor to a divisor"
             )
     for layer in model.layers:
         attention = layer.attention

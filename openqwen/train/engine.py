@@ -17,9 +17,12 @@ from openqwen.core.errors import UserError
 from openqwen.core.runtime import is_launched
 from openqwen.core.workers import Workers
 from openqwen.model.backbone import Backbone
+from openqwen.parallel.compiling import apply_compile
 from openqwen.parallel.config import ParallelConfig
 from openqwen.parallel.mesh import open_mesh
+from openqwen.parallel.recompute import apply_recompute
 from openqwen.train.config import TrainingConfig
+from openqwen.train.fused import fuse_training
 from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.sharded import ShardedAdamW
 
@@ -96,7 +99,13 @@ def open_optimiser(
         mesh = open_mesh(config.parallel, model.device)
         return ShardedAdamW(model, config, mesh, compute_dtype=compute_dtype)
     _refuse_ranks(config.parallel)
-    return MasterAdamW(model, config, compute_dtype=compute_dtype)
+    optimiser = MasterAdamW(model, config, compute_dtype=compute_dtype)
+    if not config.parallel.compile:
+        fuse_training(model)
+    apply_recompute(model, config.parallel.recompute)
+    if config.parallel.compile:
+        apply_compile(model)
+    return optimiser
 
 
 def _refuse_ranks(config: ParallelConfig) -> None:
