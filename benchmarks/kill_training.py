@@ -127,33 +127,60 @@ def folders(out: Path) -> tuple[list[str], list[str]]:
     return whole, [f.name for f in found if f.name not in whole]
 
 
-def is_in(phase: str, out: Path, before: str) -> bool:
-    """Return whether the files say that a phase is on; `before` is the newest at the start."""
+@dataclass(frozen=True)
+class Before:
+    """What a start found: the newest whole checkpoint, and files by place, number and time."""
+
+    newest: str
+    files: frozenset[tuple[str, int, int]]
+
+    @classmethod
+    def of(cls, out: Path) -> "Before":
+        whole, _ = folders(out)
+        paths = [*checkpoints_of(out).glob("step-*/*"), *out.glob("*")]
+        return cls(whole[-1] if whole else "", frozenset(map(_mark, paths)))
+
+    def is_new(self, path: Path) -> bool:
+        """Return whether a file is there that was not there, or was another, at the start."""
+        try:
+            return _mark(path) not in self.files
+        except FileNotFoundError:
+            return False
+
+
+def _mark(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_ino, stat.st_mtime_ns
+
+
+def is_in(phase: str, out: Path, before: Before) -> bool:
+    """Return whether the files say that a phase is on, by this start's own doing."""
+    if not before.is_new(out / "metrics.jsonl"):
+        return False  # every start writes the rows anew that it goes on from
     row = last_row(out)
     whole, others = folders(out)
     newest = whole[-1] if whole else ""
     step = row.get("step", 0)
     if phase == "in a step":
         trained = row.get("kind") == "train" and step % EVERY and step > _step(newest)
-        return bool(trained) and newest > before and not others
+        return bool(trained) and newest > before.newest and not others
     if phase == "in a validation":
         return row.get("kind") == "train" and step % EVERY == 0 and step > _step(newest)
     if phase == "writing a checkpoint":
         target = checkpoints_of(out) / f"step-{step:08}"
-        return (target / f"{TENSORS}.partial").is_file() and target.name > newest
+        return before.is_new(target / f"{TENSORS}.partial") and target.name > newest
     if phase == "between its two files":
         target = checkpoints_of(out) / f"step-{step:08}"
-        return (target / TENSORS).is_file() and not (target / FACTS).is_file()
+        return before.is_new(target / TENSORS) and not (target / FACTS).is_file()
     if phase == "removing an old one":
         half = [name for name in others if name < newest]
-        return newest > before and (len(whole) > KEEP or bool(half))
+        return newest > before.newest and (len(whole) > KEEP or bool(half))
     if phase == "writing the export":
-        begun = (out / "model.safetensors.partial").is_file() or (
-            out / "model.safetensors"
-        ).is_file()
-        return begun and not (out / "config.json").is_file()
+        names = ("model.safetensors.partial", "model.safetensors")
+        begun = any(before.is_new(out / name) for name in names)
+        return begun and not before.is_new(out / "config.json")
     assert phase == "just before the manifest", phase
-    return (out / "samples.json").is_file() and not (out / MANIFEST_NAME).is_file()
+    return before.is_new(out / "samples.json") and not (out / MANIFEST_NAME).is_file()
 
 
 def _step(name: str) -> int:
@@ -162,8 +189,7 @@ def _step(name: str) -> int:
 
 def kill_once(job: Job, out: Path, phase: str, draw: random.Random, up_s: float) -> dict:
     """Start the run, kill it in a phase, return where it stood; the run must not get past it."""
-    whole, _ = folders(out)
-    before = whole[-1] if whole else ""
+    before = Before.of(out)
     process, started = job.start(out), time.monotonic()
     if phase == "starting up":
         time.sleep(draw.uniform(0.1, 0.9) * up_s)
