@@ -140,7 +140,9 @@ def sharding_mesh(mesh: DeviceMesh) -> DeviceMesh:
 
     Every rank must call it at the same time, since groups are made.
     """
-    mesh["shard", "context"]._flatten(SHARDING)
-    if mesh["replicate"].size() > 1:
-        return mesh["replicate", SHARDING]
-    return mesh[SHARDING]
+    shards = mesh["shard"]
+    if mesh["context"].size() > 1:
+        shards = mesh["shard", "context"]._flatten(SHARDING)
+    if mesh["replicate"].size() == 1:
+        return shards
+    return DeviceMesh._concatenate([mesh["replicate"], shards])
