@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         },
     )
     say(f"{count_parameters(model.config):,} parameters written to {out} in {args.dtype}")
-    if lost:
+    if dtype != torch.float32:
         say(
             f"rounding to {args.dtype} lost {100 * lost:.2g} % of what the adapter changes "
             "(norm over its matrices); --dtype float32 keeps all"
