@@ -87,6 +87,10 @@ MESHES = [
     (2, {}),
     (4, {}),
     (4, {"replicate": 2}),
+    (4, {"tensor": 2}),
+    (4, {"context": 2}),
+    (4, {"replicate": 2, "context": 2, "shard": 1}),
+    (2, {"recompute": "layer"}),
 ]
 
 
@@ -99,7 +103,7 @@ def test_many_ranks_train_as_one_process_to_the_order_of_sums(count, sizes):
     for result in results:
         assert_close(result["losses"], losses, rtol=1e-5, atol=0)
         assert result["held"] == pytest.approx(
-            parameters / (count // sizes.get("replicate", 1)), rel=0.01
+            parameters / (count // sizes.get("replicate", 1)), rel=0.02
         )
         assert result["state"].keys() == state.keys()
         for name, value in state.items():
