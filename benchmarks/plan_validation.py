@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from benchmarks.plan_published import Published, published
+from benchmarks.plan_published import LLAMA3_70B, Published, published
 from benchmarks.results import ROOT, provenance, write_section
 from openqwen.cli.main import main as main_of_openqwen
 from openqwen.model.config import QWEN_1_8B, QWEN_7B, QWEN_14B, ModelConfig
@@ -58,6 +58,10 @@ CASES: tuple[tuple[str, ModelConfig, int, Layout], ...] = (
     ("7B", QWEN_7B, 8192, Layout(replicate=2, shard=8, context=2, tensor=2)),
     ("1.8B", QWEN_1_8B, 2048, Layout(replicate=8, shard=8, micro_sequences=8)),
     ("1.8B", QWEN_1_8B, 2048, Layout(replicate=4, shard=8, tensor=2, micro_sequences=16)),
+    # not looked at while the formulas were made
+    ("7B", QWEN_7B, 2048, Layout(shard=8, tensor=8, micro_sequences=16, recompute="layer")),
+    ("1.8B", QWEN_1_8B, 8192, Layout(shard=8, context=8)),
+    ("Llama 3 70B", LLAMA3_70B, 4096, Layout(shard=8, tensor=8, micro_sequences=2)),
 )
 
 

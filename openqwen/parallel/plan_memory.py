@@ -88,7 +88,7 @@ def _moments(job: Job, layout: Layout) -> list[tuple[str, int, int, int]]:
         one_less += layer_saved_bytes(job, layout)
     head_gradient = COMPUTE_BYTES * config.vocab_size * config.hidden_size // layout.tensor
     rows = rows_of(job, layout)
-    on_their_way = 2 * COMPUTE_BYTES * rows * config.hidden_size
+    on_their_way = rows * _backward_bytes(config, layout.tensor)
     if layout.context > 1:  # the gradient of all keys and values, float32, and in the compute type
         kv_width = 2 * config.num_key_value_heads * config.head_dim // layout.tensor
         on_their_way += (MASTER_BYTES + COMPUTE_BYTES) * rows * layout.context * kv_width
@@ -112,6 +112,19 @@ def _moments(job: Job, layout: Layout) -> list[tuple[str, int, int, int]]:
         ("end of backward", 0, 0, scattered),
         *([("embedding", held, 0, embedding + MASTER_BYTES * layer)] if layout.tensor > 1 else []),
     ]
+
+
+def _backward_bytes(config: ModelConfig, tensor: int) -> int:
+    """Return what a layer's backward pass holds beside what was saved, bytes a token.
+
+    The gradients of the residual stream and of one branch; or, where tensor ranks have made the
+    feed-forward network's part small, those of the norm before it, four in float32, when what that
+    network saved is gone.
+    """
+    streams = 2 * COMPUTE_BYTES * config.hidden_size
+    norm = (COMPUTE_BYTES + 4 * MASTER_BYTES) * config.hidden_size
+    gone = 4 * COMPUTE_BYTES * config.intermediate_size // tensor
+    return max(streams, norm - gone)
 
 
 def _alone(job: Job, layout: Layout, reserve: int) -> Memory:
