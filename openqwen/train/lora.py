@@ -17,6 +17,7 @@ from torch import Tensor
 from openqwen.core.errors import UserError
 from openqwen.core.log import say
 from openqwen.model.adapters import TrainedRows, add_lora, train_embeddings
+from openqwen.model.backbone import Backbone
 from openqwen.model.decoder import Decoder
 from openqwen.model.formats.adapter import Adapter, is_adapter, read_adapter
 from openqwen.model.formats.checkpoint import Checkpoint
@@ -25,6 +26,7 @@ from openqwen.model.formats.write_adapter import write_adapter
 from openqwen.tokenizer.files import has_vocabulary
 from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.control_rows import judge_control_rows
+from openqwen.train.disk import telling_full_disk
 from openqwen.train.sft_config import LoraConfig
 
 MASTER = "master."  # how an optimiser's state names the float32 values
@@ -77,9 +79,31 @@ def open_start(
             checkpoint.load_model(dtype=torch.float32, device=device), tokenizer, base=None
         )
     model = checkpoint.load_model(dtype=dtype, device=device)
+    add_adapters(label, config, model, tokenizer, body, seed=seed)
+    return Start(model, tokenizer, checkpoint)
+
+
+def add_adapters(
+    label: str,
+    config: LoraConfig,
+    model: Backbone,
+    tokenizer: Tokenizer,
+    body: Path,
+    *,
+    seed: int,
+) -> None:
+    """Freeze a model and give it new adapters, and trained embeddings where it needs them.
+
+    Args:
+        label: the stage's name, opens each line.
+        config: rank above 0.
+        model: changed in place; its outputs stay the same.
+        tokenizer: its own.
+        body: the directory it comes from, for what its manifest says.
+        seed: of the adapters.
+    """
     add_lora(model, rank=config.rank, alpha=config.alpha, targets=config.targets, seed=seed)
     _add_embeddings(label, config, model, tokenizer, body)
-    return Start(model, tokenizer, checkpoint)
 
 
 def save_adapter(out: Path, start: Start, state: dict[str, Tensor]) -> None:
@@ -96,8 +120,10 @@ def save_adapter(out: Path, start: Start, state: dict[str, Tensor]) -> None:
         for name, tensor in state.items()
         if name.startswith(MASTER)
     }
-    write_adapter(out, start.model, base=start.base, masters=masters)
-    start.tokenizer.save(out)
+    fix = "; the last checkpoint stays: make room and run the same command again"
+    with telling_full_disk(f"the adapter into {out} was not written", out, then=fix):
+        write_adapter(out, start.model, base=start.base, masters=masters)
+        start.tokenizer.save(out)
 
 
 def tokenizer_of(body: Path) -> Tokenizer:
@@ -108,9 +134,9 @@ def tokenizer_of(body: Path) -> Tokenizer:
 
 
 def _add_embeddings(
-    label: str, config: LoraConfig, model: Decoder, tokenizer: Tokenizer, body: Path
+    label: str, config: LoraConfig, model: Backbone, tokenizer: Tokenizer, body: Path
 ) -> None:
-    """Train embedding and projection where that is asked for, or needed; say what and why."""
+    """Train embedding and projection where that is asked for or needed; say what and why."""
     ids = (tokenizer.im_start_id, tokenizer.im_end_id)
     if config.train_embeddings == "never":
         return
@@ -120,13 +146,13 @@ def _add_embeddings(
         return
     if config.train_embeddings == "always":
         train_embeddings(model)
-        say(f"{label:<14}embedding and projection are trained beside the adapters, as set")
+        say(f"{label:<14}embeddings are trained beside the adapters, as set")
         return
     are_new, why = judge_control_rows(model.embed_tokens.weight, tokenizer, body)
     if are_new:
         train_embeddings(model)
     done = "are trained, too" if are_new else "stay as they are"
-    say(f"{label:<14}embedding and projection {done}: {why} (lora.train_embeddings decides)")
+    say(f"{label:<14}embeddings {done}: {why} (lora.train_embeddings decides)")
 
 
 def _check(config: LoraConfig, adapter: Adapter) -> None:

@@ -21,6 +21,7 @@ from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
 from openqwen.core.seeds import generator_for
 from openqwen.core.workers import Workers
 from openqwen.data.training.preferences import Pair, measure_scores, pair_ids
+from openqwen.model.adapters import merge_lora
 from openqwen.model.config import count_parameters
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.scorer import Scorer, scorer_from
@@ -28,6 +29,7 @@ from openqwen.tokenizer.tokenizer import Tokenizer
 from openqwen.train.engine import Mapper, open_optimiser
 from openqwen.train.guard import Guard
 from openqwen.train.loop import LoopSettings, calendar_of, run_loop
+from openqwen.train.lora import add_adapters
 from openqwen.train.pretrain import export
 from openqwen.train.reward_config import RewardConfig
 from openqwen.train.reward_losses import pairwise_loss
@@ -230,6 +232,9 @@ def train_scorer(
     if not encoded["train"]:
         raise UserError(f"{label}: there is no preference pair to train on")
     scorer = load_scorer_body(body, seed=seed, device=device).train()
+    if config.lora.rank:
+        add_adapters(label, config.lora, scorer, tokenizer, body, seed=seed)
+        scorer.score.requires_grad_(True)
     with Workers(0 if device.type == "cpu" else 1) as workers:
         trainer = RewardTrainer(
             config,
@@ -244,8 +249,12 @@ def train_scorer(
         calendar = _calendar(trainer, dtype)
         before = trainer.evaluate()
         final = run_loop(label, trainer, calendar, out)
+    trained = sum(p.numel() for p in trainer.optimiser.parameters)
+    if config.lora.rank:
+        merge_lora(scorer)
     export(out, scorer, tokenizer, dtype=dtype, lineage_hash=lineage_hash)
     return _counts(trainer, dtype) | {
+        "trained_parameters": trained,
         "before": before,
         "validation": {k: v for k, v in final.items() if k not in ("kind", "step")},
         "flops_per_token": calendar.flops_per_token,

@@ -2,6 +2,7 @@
 
 from openqwen.core.config import setting
 from openqwen.train.config import EpochsConfig
+from openqwen.train.sft_config import LoraConfig
 
 
 class RewardConfig(EpochsConfig):
@@ -28,6 +29,9 @@ class RewardConfig(EpochsConfig):
     warmup_steps: int = setting(0, "steps of linear warm-up (the report names none)", ge=0)
     center_coefficient: float = setting(
         0.0, "weight of the squared mean of both scores, which keeps them around 0", ge=0
+    )
+    lora: LoraConfig = setting(
+        LoraConfig(), "low-rank adapters and the head instead of all weights; merged at the end"
     )
 
 
