@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from plan_published import LLAMA3_70B, Published, published
+from results import ROOT, provenance, write_section
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from benchmarks.plan_published import LLAMA3_70B, Published, published
-from benchmarks.results import ROOT, provenance, write_section
 from openqwen.cli.main import main as main_of_openqwen
 from openqwen.model.config import QWEN_1_8B, QWEN_7B, QWEN_14B, ModelConfig
 from openqwen.model.decoder import Decoder
