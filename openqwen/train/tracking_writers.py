@@ -102,8 +102,8 @@ def open_wandb(
         )
     except (wandb.Error, ValueError) as error:
         raise UserError(
-            f"wandb can't be used: {_one_line(error)}; log in with `wandb login`, or set "
-            "WANDB_MODE=offline to keep the run here and send it later"
+            f"wandb can't be used: {_one_line(error)}; WANDB_MODE=offline keeps the run here, to be "
+            "sent later"
         ) from None
     return (lambda values, step: run.log(values, step=step)), run.finish
 
@@ -142,4 +142,4 @@ def _identity(folder: Path) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
