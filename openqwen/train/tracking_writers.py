@@ -102,8 +102,8 @@ def open_wandb(
         )
     except (wandb.Error, ValueError) as error:
         raise UserError(
-            f"wandb can't be used: {_one_line(error)}; WANDB_MODE=offline keeps the run here, to be "
-            "sent later"
+            f"wandb can't be used: {_one_line(error)}; WANDB_MODE=offline keeps the run here, to "
+            "be sent later"
         ) from None
     return (lambda values, step: run.log(values, step=step)), run.finish
 
