@@ -10,15 +10,21 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from train_turns import Trainee, serve_trainee
+from train_turns import Trainee, name_ranges, serve_trainee
 
 from openqwen.core.workers import Workers
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import new_decoder
 from openqwen.train.config import PretrainConfig
-from openqwen.train.engine import open_optimiser
 from openqwen.train.step import next_token_step
 from openqwen.train.throughput import measure_peak
+
+try:
+    from openqwen.train.engine import open_optimiser
+except ModuleNotFoundError:  # a commit before the engine, by train_profile.py --tree
+    from openqwen.train import optimiser
+
+    open_optimiser = optimiser.MasterAdamW
 
 DTYPE = torch.bfloat16
 LEARNING_RATE = 1e-3
@@ -58,6 +64,20 @@ class Ours(Trainee):
             workers=self.workers,
         )
         return float(loss)
+
+    def name_parts(self) -> None:
+        """Give the parts that the profiler can't see by themselves ranges of their own."""
+        from openqwen.train import step
+
+        name_ranges(step, ["linear_cross_entropy"], "part:head")
+        name_ranges(self.optimiser, ["accumulate", "step"], "part:optimiser")
+        try:
+            from openqwen.train.kernels import ops
+        except ModuleNotFoundError:
+            return
+        for kernel in [n for n, f in vars(ops).items() if callable(f) and n.islower()]:
+            if not kernel.startswith("_") and getattr(ops, kernel).__module__ == ops.__name__:
+                name_ranges(ops, [kernel], f"kernel:{kernel}")
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """Measure the rate of the model's own products, in FLOP/s."""

@@ -145,13 +145,20 @@ class Peer(Trainee):
         if package:
             self.versions[package] = version(package)
 
+    def name_parts(self):
+        """Let compiled kernels be seen one by one."""
+        from torch._inductor import config
+
+        config.cpp.enable_kernel_profile = True
+
     def step(self, inputs_BT, targets_BT):
         self.adamw.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=DTYPE):
             loss = self.forward(inputs_BT, targets_BT)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.adamw.step()
+        with torch.profiler.record_function("part:optimiser"):
+            torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.adamw.step()
         return float(loss.detach())
 
 

@@ -104,8 +104,23 @@ def shape_of(job: Job) -> ModelConfig:
     )
 
 
-def start(name: str, job: Job, args: argparse.Namespace, caches: Path | None = None) -> Runner:
-    """Start an implementation; `name` is openqwen, or peer:setting."""
+def start(
+    name: str,
+    job: Job,
+    args: argparse.Namespace,
+    *,
+    caches: Path | None = None,
+    tree: str = "",
+) -> Runner:
+    """Start an implementation; `name` is openqwen, or peer:setting.
+
+    Args:
+        name: which.
+        job: shape, batch, threads.
+        args: the command's.
+        caches: a folder for compiled code in place of the usual ones.
+        tree: another checkout whose openqwen trains.
+    """
     peer, _, setting = name.partition(":")
     changes = {}
     if caches is not None:
@@ -116,7 +131,9 @@ def start(name: str, job: Job, args: argparse.Namespace, caches: Path | None = N
     folder = Path(__file__).parent
     if peer == OURS:
         command = [sys.executable, str(folder / "train_ours.py")]
-        changes["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        changes["PYTHONPATH"] = os.pathsep.join(
+            [tree or str(ROOT), os.environ.get("PYTHONPATH", "")]
+        )
     else:
         command = [args.peer_python, str(folder / "train_peers.py")]
         job = job | {"impl": peer, "compiled": setting.startswith("compiled")}
@@ -155,7 +172,7 @@ def compile_times(name: str, job: Job, args: argparse.Namespace) -> Row:
     with tempfile.TemporaryDirectory() as caches:
         extra = []
         for _ in range(2):
-            with start(name, job, args, Path(caches)) as runner:
+            with start(name, job, args, caches=Path(caches)) as runner:
                 extra.append(round(first_steps(runner, job), 2))
     return identity(name, job) | {"compile_seconds": extra[0], "compile_seconds_cached": extra[1]}
 

@@ -8,6 +8,7 @@ the process had before the model was made (imports alone).
 """
 
 import argparse
+import functools
 import json
 import time
 from pathlib import Path
@@ -35,6 +36,9 @@ class Trainee:
         """Take one training step; return the mean loss in nats a token."""
         raise NotImplementedError
 
+    def name_parts(self) -> None:
+        """Prepare for the profiler, before the first step."""
+
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """Answer a question other than those about steps and memory."""
         raise SystemExit(f"no such task: {question}")
@@ -56,6 +60,47 @@ def resident_bytes(field: str = "VmRSS") -> int:
     raise SystemExit("this benchmark reads /proc, which needs Linux")
 
 
+def name_ranges(owner: Any, names: list[str], label: str) -> None:
+    """Let functions of a module or object run in a profiler's range of that name."""
+    for name in names:
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def named(*args: Any, _function: Any = function, **kwargs: Any) -> Any:
+            with torch.profiler.record_function(label):
+                return _function(*args, **kwargs)
+
+        setattr(owner, name, named)
+
+
+def profiled(trainee: Trainee, batches: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    """Return seconds of the steps, and each operation's own by ranges, name and input shapes.
+
+    Operations of all threads count, so where threads work side by side they add up to more than
+    the steps took.
+    """
+    everywhere = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU],
+        record_shapes=True,
+        experimental_config=everywhere,
+    ) as profiler:
+        start = time.perf_counter()
+        for inputs_BT, targets_BT in batches:
+            trainee.step(inputs_BT, targets_BT)
+        seconds = time.perf_counter() - start
+    found: dict[tuple[str, str, str], float] = {}
+    for event in profiler.events():
+        ranges, parent = [], event.cpu_parent
+        while parent is not None:
+            ranges.append(parent.name)
+            parent = parent.cpu_parent
+        shapes = json.dumps([s for s in event.input_shapes or [] if s])
+        key = (" < ".join(ranges), event.name, shapes)
+        found[key] = found.get(key, 0.0) + event.self_cpu_time_total / 1e6
+    return {"seconds": seconds, "operations": [[*key, value] for key, value in found.items()]}
+
+
 def serve_trainee(kind: type[Trainee]) -> None:
     """Make the trainer and answer until the parent ends."""
     parser = argparse.ArgumentParser()
@@ -65,6 +110,8 @@ def serve_trainee(kind: type[Trainee]) -> None:
     def prepare() -> tuple[dict[str, Any], Any]:
         before = resident_bytes()
         trainee = kind(job)
+        if job.get("is_profiled"):
+            trainee.name_parts()
         taken = 0
 
         def take_steps(count: int) -> dict[str, Any]:
@@ -85,6 +132,8 @@ def serve_trainee(kind: type[Trainee]) -> None:
                 return take_steps(question["count"])
             if question["task"] == "memory":
                 return {"bytes": resident_bytes("VmHWM") - before}
+            if question["task"] == "profile":
+                return profiled(trainee, [batch(job, i) for i in range(question["count"])])
             return trainee.answer(question)
 
         return {"versions": trainee.versions}, answer
