@@ -3,14 +3,13 @@
     apply_recompute(model, "layer")        # in place; names and values stay the same
 
 Memory of activations falls from everything in a layer to its input, (B, T, D), for one more forward
-pass: a third more work (Chen et al. 2016). On torch's own checkpointing. It runs whatever the layer
-runs, compiled or not; a stack that runs all layers by itself (openqwen/train/fused.py) does not
-call them, so it must not take the place of layers that are to be recomputed.
+pass: a third more work (Chen et al. 2016). On torch's own checkpointing. It goes around whatever
+the layer is, plain, compiled or fused (openqwen/train/fused.py): apply it after fusing.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -41,8 +40,12 @@ def apply_recompute(model: Backbone, how: str) -> None:
 
 def put_on(layer: nn.Module, behaviour: type) -> None:
     """Let a layer be of a class made of `behaviour` and its own: same parameters, same names."""
-    own = type(layer)
-    layer.__class__ = type(behaviour.__name__ + own.__name__, (behaviour, own), {})
+    layer.__class__ = _class_of(behaviour, type(layer))
+
+
+@functools.cache  # one class for all layers: compiled code asks for the class
+def _class_of(behaviour: type, own: type) -> type:
+    return type(behaviour.__name__ + own.__name__, (behaviour, own), {})
 
 
 class Recomputed(nn.Module):
@@ -60,7 +63,7 @@ class Recomputed(nn.Module):
             placement,
             use_reentrant=False,
             preserve_rng_state=False,  # the only draws are dropout's, from its own generator
-            context_fn=partial(_same_draws, options.get("dropout")),
+            context_fn=functools.partial(_same_draws, options.get("dropout")),
             **options,
         )
         return result
