@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from small_trainers import pretrainer, run, scorer, write_shards
@@ -270,22 +271,26 @@ def test_weights_and_biases_keeps_an_offline_run_across_a_stop(tmp_path, shards)
 
 @pytest.mark.slow
 def test_trackio_keeps_a_run_across_a_stop(tmp_path, shards):
-    trackio = pytest.importorskip("trackio")
+    pytest.importorskip("trackio")
     out = tmp_path / "tiny" / "base"
     run_with_service("trackio", shards, out, tmp_path, breaks_at=5)
     run_with_service("trackio", shards, out, tmp_path)
-    code = (
-        "import json, trackio;"
-        "runs = trackio.Api().runs('openqwen');"
-        "print(json.dumps([[r.name, r.history()] for r in runs], default=str))"
-    )
-    assert trackio
-    environment = os.environ | {"TRACKIO_DIR": str(tmp_path), "HOME": str(tmp_path)}
-    shown = subprocess.run(
-        [sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True
-    )
-    ((name, history),) = json.loads(shown.stdout.splitlines()[-1])
+    (name,) = ask_trackio(tmp_path, "list", "runs")["runs"]
     assert name.startswith("tiny/base-")
-    told = [(row["step"], row["train/loss"]) for row in history if "train/loss" in row]
+    found = ask_trackio(tmp_path, "get", "metric", "--run", name, "--metric", "train/loss")
+    told = [(point["step"], point["value"]) for point in found["values"]]
     rows = [r for r in read_metrics(out / "metrics.jsonl") if r["kind"] == "train"]
     assert told == [(row["step"], pytest.approx(row["loss"])) for row in rows]
+
+
+def ask_trackio(home, *question):
+    command = [
+        Path(sys.executable).parent / "trackio",
+        *question,
+        "--project",
+        "openqwen",
+        "--json",
+    ]
+    environment = os.environ | {"TRACKIO_DIR": str(home), "HOME": str(home)}
+    answer = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    return json.loads(answer.stdout)
