@@ -40,11 +40,12 @@ def apply_recompute(model: Backbone, how: str) -> None:
 
 def put_on(layer: nn.Module, behaviour: type) -> None:
     """Let a layer be of a class made of `behaviour` and its own: same parameters, same names."""
-    layer.__class__ = _class_of(behaviour, type(layer))
+    own: Any = type(layer)
+    layer.__class__ = _class_of(behaviour, own)
 
 
 @functools.cache  # one class for all layers: compiled code asks for the class
-def _class_of(behaviour: type, own: type) -> type:
+def _class_of(behaviour: Any, own: Any) -> Any:
     return type(behaviour.__name__ + own.__name__, (behaviour, own), {})
 
 
