@@ -285,7 +285,7 @@ def test_a_reward_model_trained_with_adapters_is_a_plain_one_afterwards(base, tm
         for split in ("train", "validation")
         for i in range(16)
     ]
-    settings = {"pairs_per_step": 8, "micro_pairs": 4, "learning_rate": 1e-2, "num_epochs": 6.0}
+    settings = {"pairs_per_step": 8, "micro_pairs": 4, "learning_rate": 3e-3, "num_epochs": 12.0}
     settings |= {"max_tokens": 96, "warmup_steps": 0, "dtype": "float32"}
     lora = {"rank": 2, "train_embeddings": "never"}
     config = parse_config(RewardConfig, settings | {"lora": lora}, where="test")
