@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 import openqwen
+from openqwen.cli.main import main
 from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.core.manifest import Manifest
@@ -304,3 +305,23 @@ def test_a_reward_model_trained_with_adapters_is_a_plain_one_afterwards(base, tm
     assert torch.equal(
         scorer.embed_tokens.weight, read_checkpoint(base).load_model().embed_tokens.weight
     )
+
+
+def test_the_verb_goes_on_with_an_adapter_and_takes_over_its_rank(base, tmp_path, capsys):
+    mine = tmp_path / "mine.jsonl"
+    rows = [{"instruction": f"Say {i}", "output": f"I say {i}."} for i in range(6)]
+    mine.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = tmp_path / "first" / "chat", tmp_path / "second" / "chat"
+    quick = ("num_epochs=1", "sequences_per_step=2", "context_length=128", "warmup_steps=0")
+    shared = ["--data", str(mine), *(p for s in quick for p in ("--set", f"chat.{s}"))]
+    own = ["--set", "chat.lora.rank=3", "--set", "chat.lora.train_embeddings=tokens"]
+    assert main(["sft", str(base), *shared, "--lora", *own, "--out", str(first)]) == 0
+    assert main(["sft", str(first), *shared, "--out", str(second)]) == 0
+    assert f"goes on with the adapters of {first}" in capsys.readouterr().out
+    settings = [json.loads((d / ADAPTER_CONFIG).read_text()) for d in (first, second)]
+    assert [s["r"] for s in settings] == [3, 3]
+    assert settings[1]["trainable_token_indices"] == {"embed_tokens": [257, 258]}
+    assert read_adapter(second).base.directory == base
+    conflict = ["--set", "chat.lora.rank=4", "--out", str(tmp_path / "x")]
+    assert main(["sft", str(first), *shared, *conflict]) == 2
+    assert "has adapters of rank 3" in capsys.readouterr().err
