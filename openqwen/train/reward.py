@@ -246,15 +246,12 @@ def train_scorer(
             workers=workers,
         )
         _announce(label, trainer, dtype)
-        calendar = _calendar(trainer, dtype)
-        before = trainer.evaluate()
+        calendar, before = _calendar(trainer, dtype), trainer.evaluate()
         final = run_loop(label, trainer, calendar, out)
-    trained = sum(p.numel() for p in trainer.optimiser.parameters)
     if config.lora.rank:
         merge_lora(scorer)
     export(out, scorer, tokenizer, dtype=dtype, lineage_hash=lineage_hash)
     return _counts(trainer, dtype) | {
-        "trained_parameters": trained,
         "before": before,
         "validation": {k: v for k, v in final.items() if k not in ("kind", "step")},
         "flops_per_token": calendar.flops_per_token,
@@ -265,6 +262,7 @@ def train_scorer(
 def _counts(trainer: RewardTrainer, dtype: torch.dtype) -> dict[str, Any]:
     return {
         "parameters": count_parameters(trainer.scorer.config),
+        "trained_parameters": sum(p.numel() for p in trainer.optimiser.parameters),
         "pairs": {"train": len(trainer.train), "validation": len(trainer.validation)},
         "steps": trainer.num_steps,
         "tokens": trainer.num_steps * trainer.tokens_per_step,
