@@ -10,8 +10,9 @@ nanochat, which is no package, with `--nanochat DIR`, a clone. One JSON line a r
 
 Every implementation has a process of its own with all threads, stopped by a signal while others
 have their turn. A turn is one untimed step, which brings back what the processor's caches and the
-system took meanwhile, and `--steps` timed ones, from random ids to updated masters. Medians are
-compared, all samples printed. Run it on a quiet machine.
+system took meanwhile, and `--steps` timed ones, from random ids to updated masters. A turn during
+which other processes had more than 5 % of the machine is taken again and printed apart. Medians
+are compared, all samples printed. Run it on a quiet machine.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from results import PERFORMANCE, ROOT, provenance
 from train_table import OURS, table, write_parts
 from turns import Runner
 
-from openqwen.core.runtime import child_environment, count_processors, pick_dtype
+from openqwen.core.runtime import child_environment, count_processors, environment, pick_dtype
 from openqwen.model.config import ModelConfig, count_parameters
 from openqwen.recipes import BUILTIN
 from openqwen.tokenizer.control import NUM_EXTRA, padded_rows
@@ -52,6 +53,9 @@ SETTINGS = {
 }
 FASTEST = "compiled-kept"
 STEPS = {"s": 2, "m": 1, "tiny": 4}  # a turn, by default
+
+QUIET_SHARE = 0.05  # of the machine; a turn during which others had more is taken again
+PATIENCE = 4  # times
 
 Job = dict[str, Any]
 Row = dict[str, Any]
@@ -131,9 +135,7 @@ def start(
     folder = Path(__file__).parent
     if peer == OURS:
         command = [sys.executable, str(folder / "train_ours.py")]
-        changes["PYTHONPATH"] = os.pathsep.join(
-            [tree or str(ROOT), os.environ.get("PYTHONPATH", "")]
-        )
+        changes["PYTHONPATH"] = os.pathsep.join([tree or str(ROOT), environment("PYTHONPATH")])
     else:
         command = [args.peer_python, str(folder / "train_peers.py")]
         job = job | {"impl": peer, "compiled": setting.startswith("compiled")}
@@ -158,17 +160,20 @@ def started(names: list[str], job: Job, args: argparse.Namespace) -> Iterator[di
 
 
 def first_steps(runner: Runner, job: Job) -> float:
-    """Take two steps; return the seconds by which the first was slower: compiling, allocating."""
+    """Take two steps; return the seconds spent before the second: compiling, making the model.
+
+    The second's time, which a step takes anyway, is taken off.
+    """
     first = runner.ask({"task": "steps", "count": 1})
     second = runner.ask({"task": "steps", "count": 1})
     at_random = math.log(job["vocab_size"])
     if abs(first["losses"][0] - at_random) > 0.5:
         raise SystemExit(f"a first loss of {first['losses'][0]:.2f} where {at_random:.2f} is due")
-    return max(0.0, float(first["seconds"] - second["seconds"]))
+    return max(0.0, runner.about["making_seconds"] + first["seconds"] - second["seconds"])
 
 
 def compile_times(name: str, job: Job, args: argparse.Namespace) -> Row:
-    """Return what the first step takes longer with empty caches, and again in a second process."""
+    """Return the seconds before a second step, with empty caches and again in a second process."""
     with tempfile.TemporaryDirectory() as caches:
         extra = []
         for _ in range(2):
@@ -189,14 +194,46 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def turn(runner: Runner, steps: int) -> tuple[dict[str, Any], float]:
-    """Take one turn; return the timed steps and which share of the machine others had meanwhile."""
-    runner.ask({"task": "steps", "count": 1})
+def watched(runner: Runner, question: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """Ask, and return the answer and which share of the machine others had meanwhile."""
     before, began = busy_seconds(), time.perf_counter()
-    answer = runner.ask({"task": "steps", "count": steps})
+    answer = runner.ask(question)
     took = time.perf_counter() - began
     others = busy_seconds() - before - answer["cpu_seconds"]
     return answer, max(0.0, others / (took * count_processors()))
+
+
+def wait_for_quiet(seconds: float) -> None:
+    """Sleep until the machine is idle for half a second, for a while at most."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        before = busy_seconds()
+        time.sleep(0.5)
+        if busy_seconds() - before < QUIET_SHARE * 0.5 * count_processors():
+            return
+
+
+def take_turn(runner: Runner, steps: int, lines: list[dict[str, Any]]) -> None:
+    """Take turns until one is undisturbed and add them all; the last of `PATIENCE` counts anyway."""
+    for attempt in range(PATIENCE):
+        if attempt:
+            wait_for_quiet(20)
+        runner.ask({"task": "steps", "count": 1})
+        answer, share = watched(runner, {"task": "steps", "count": steps})
+        lines.append(answer | {"others": share, "counts": share < QUIET_SHARE})
+        if lines[-1]["counts"]:
+            return
+    lines[-1]["counts"] = True
+
+
+def measured_peak(runner: Runner) -> dict[str, Any]:
+    """Return the products' rates, of an undisturbed measurement if there is one."""
+    for _ in range(PATIENCE):
+        answer, share = watched(runner, {"task": "peak"})
+        if share < QUIET_SHARE:
+            break
+        wait_for_quiet(20)
+    return answer
 
 
 def measure(names: list[str], job: Job, args: argparse.Namespace) -> list[Row]:
@@ -204,40 +241,35 @@ def measure(names: list[str], job: Job, args: argparse.Namespace) -> list[Row]:
     steps = args.steps or STEPS.get(job["model"], 1)
     with started(names, job, args) as runners:
         extra = {name: round(first_steps(runner, job), 2) for name, runner in runners.items()}
-        samples: dict[str, list[float]] = {name: [] for name in names}
-        others: dict[str, list[float]] = {name: [] for name in names}
-        losses = {}
+        turns: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for _ in range(args.rounds):
             for name, runner in runners.items():
-                answer, share = turn(runner, steps)
-                rate = steps * job["sequences"] * job["context"] / answer["seconds"]
-                samples[name].append(round(rate, 1))
-                others[name].append(round(share, 3))
-                losses[name] = answer["losses"][-1]
+                take_turn(runner, steps, turns[name])
         memory = {name: r.ask({"task": "memory"})["bytes"] for name, r in runners.items()}
-        peak = runners[OURS].ask({"task": "peak"}) if OURS in runners else None
+        peak = measured_peak(runners[OURS])
         versions = {name: runner.about["versions"] for name, runner in runners.items()}
     flops = flops_per_token(shape_of(job), job["context"])
+    tokens = steps * job["sequences"] * job["context"]
     rows = []
     for name in names:
-        rate = statistics.median(samples[name])
+        samples = [round(tokens / t["seconds"], 1) for t in turns[name] if t["counts"]]
+        disturbed = [round(tokens / t["seconds"], 1) for t in turns[name] if not t["counts"]]
+        rate = statistics.median(samples)
         row = identity(name, job) | {
-            "tokens_per_s": rate,
-            "samples": samples[name],
-            "others_share": others[name],
+            "tokens_per_s": round(rate, 1),
+            "samples": samples,
+            "disturbed_samples": disturbed,
+            "others_share": [round(t["others"], 3) for t in turns[name]],
             "peak_memory_bytes": memory[name],
             "compile_seconds": None,
             "compile_seconds_cached": extra[name],
-            "last_loss": round(losses[name], 4),
+            "last_loss": round(turns[name][-1]["losses"][-1], 4),
+            "share_of_peak": round(rate * flops / peak["flops_per_s"], 4),
+            "peak_tflops": round(peak["flops_per_s"] / 1e12, 3),
+            "best_shape_tflops": round(peak["best_flops_per_s"] / 1e12, 3),
+            "best_shape": peak["best_shape"],
             "versions": versions[name],
         }
-        if peak is not None:
-            row |= {
-                "share_of_peak": round(rate * flops / peak["flops_per_s"], 4),
-                "peak_tflops": round(peak["flops_per_s"] / 1e12, 3),
-                "best_shape_tflops": round(peak["best_flops_per_s"] / 1e12, 3),
-                "best_shape": peak["best_shape"],
-            }
         rows.append(row)
     return rows
 
@@ -261,10 +293,12 @@ def completed(rows: list[Row], path: Path | None) -> list[Row]:
 
 OPENING = """Random tokens, bfloat16 with float32 masters, AdamW, clipping at 1; each implementation
 in a process of its own, interleaved. A peer trains at the fastest of its settings that was found:
-*freed memory kept* means that glibc doesn't hand freed blocks back to the system. Peak memory is
-the process's highest resident size after its first step, above what its imports took. Compile time
-is what the first step takes longer than the second, with empty caches and in a second process. The
-share is of the time-weighted rate of the model's own matrix products, measured in the same run."""
+*freed memory kept* means that glibc doesn't hand freed blocks back to the system. Samples in
+brackets were taken while other processes had more than 5 % of the machine; they don't count and
+were taken again. Peak memory is the process's highest resident size after its first step, above
+what its imports took. Until the second step: making the model, compiling, the first step, with
+empty caches and in a second process. The share is of the time-weighted rate of the model's own
+matrix products, measured in the same run."""
 
 
 def document(rows: list[Row], job: Job, args: argparse.Namespace, command: str) -> None:

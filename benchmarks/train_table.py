@@ -21,12 +21,14 @@ def table(rows: list[Row]) -> str:
     """Return one model's rows as a table and what they say of ours."""
     lines = [
         "| implementation | setting | tokens/s, median | all samples | peak memory "
-        "| compile, cold / cached | share of peak |",
+        "| until the second step, cold / cached | share of peak |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         package = "torch" if row["impl"] not in row["versions"] else row["impl"]
         samples = ", ".join(f"{s:,.0f}" for s in row["samples"])
+        if row["disturbed_samples"]:
+            samples += " (" + ", ".join(f"{s:,.0f}" for s in row["disturbed_samples"]) + ")"
         lines.append(
             f"| {row['impl']} {row['versions'][package]} | {row['setting']} "
             f"| {row['tokens_per_s']:,.0f} | {samples} | {row['peak_memory_bytes'] / 1e9:.2f} GB "
