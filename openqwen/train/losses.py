@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from openqwen.model.likelihood import IGNORED, logit_chunks
+from openqwen.train.fused_loss import TokenLoss, can_fuse, fused_token_loss
 
 BUFFER_BYTES = 32 << 20  # of logits' gradients that wait for one product with the hidden states
-
-TokenLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor | None]]
 
 
 def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
@@ -59,6 +58,8 @@ def linear_token_loss(
         from openqwen.parallel.vocabulary import split_token_loss
 
         return split_token_loss(hidden_ND, weight_VD, targets_N, loss_of)
+    if can_fuse(hidden_ND, weight_VD):
+        return fused_token_loss(hidden_ND, weight_VD, targets_N, loss_of)
     apply: Callable[..., tuple[Tensor, Tensor]] = _LinearTokenLoss.apply
     return apply(hidden_ND, weight_VD, targets_N, loss_of)
 

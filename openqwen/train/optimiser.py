@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from openqwen.core.workers import Workers
 from openqwen.train.config import TrainingConfig
+from openqwen.train.fused_optimiser import GradientSums, Rates, clip_factor, update_master
+from openqwen.train.kernels import ops
 from openqwen.train.sharded_state import packed_state, parts_of
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -46,6 +48,13 @@ class MasterAdamW:
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.clip_norm = config.clip_norm
         self.parts = _even_parts(self.masters)
+        self.sums = (
+            GradientSums(self.masters, self.parts)
+            if all(m.device.type == "cpu" and m.is_contiguous() for m in self.masters)
+            and compute_dtype in (torch.float32, torch.bfloat16)
+            and ops.kernels_are_open()
+            else None
+        )
         self.adamws = [self._adamw([self.masters[i] for i in part], config) for part in self.parts]
 
     @staticmethod
@@ -93,6 +102,9 @@ class MasterAdamW:
     @torch.no_grad()
     def accumulate(self, gradients: Sequence[Tensor]) -> None:
         """Add one micro-batch's gradients, in the parameters' order, to the sum in float32."""
+        if self.sums is not None:
+            self.sums.add(gradients)
+            return
         for gradient, master in zip(gradients, self.masters, strict=True):
             if master.grad is None:
                 master.grad = gradient.to(torch.float32, copy=True)
@@ -118,13 +130,15 @@ class MasterAdamW:
         Returns:
             () float32: the gradient's norm before clipping.
         """
-        gradients = [m.grad for m in self.masters if m.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        run = map if workers is None else workers.map
+        if self.sums is not None:
+            norm = torch.tensor(self.sums.finish(run), dtype=torch.float32)
+        else:
+            norm = nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
         if accept is not None and not accept(norm):
             for master in self.masters:
                 master.grad = None
             return norm
-        run = map if workers is None else workers.map
         list(run(lambda number: self._update(number, learning_rate, norm), range(len(self.parts))))
         return norm
 
@@ -132,6 +146,9 @@ class MasterAdamW:
     def _update(self, number: int, learning_rate: float, norm: Tensor) -> None:
         """Clip, update and copy one part."""
         adamw, part = self.adamws[number], self.parts[number]
+        if self.sums is not None:
+            self._update_fused(adamw, part, learning_rate, float(norm))
+            return
         masters = [self.masters[i] for i in part]
         nn.utils.clip_grads_with_norm_(masters, self.clip_norm, norm)
         for group in adamw.param_groups:
@@ -140,6 +157,23 @@ class MasterAdamW:
         adamw.zero_grad(set_to_none=True)
         if not self.shares_memory:
             torch._foreach_copy_([self.parameters[i] for i in part], masters)
+
+    def _update_fused(
+        self, adamw: torch.optim.AdamW, part: list[int], learning_rate: float, norm: float
+    ) -> None:
+        """Do the same in one pass over each parameter."""
+        assert self.sums is not None, "only where gradients are summed by kernels"
+        place = {id(self.masters[i]): i for i in part}
+        for group in adamw.param_groups:
+            beta1, beta2 = group["betas"]
+            rates = Rates(
+                learning_rate, beta1, beta2, group["eps"], group["weight_decay"],
+                clip_factor(norm, self.clip_norm),
+            )  # fmt: skip
+            for master in group["params"]:
+                i = place[id(master)]
+                copy = None if self.shares_memory else self.parameters[i]
+                update_master(master, adamw.state[master], self.sums.totals[i], copy, rates)
 
     def state(self) -> dict[str, Tensor]:
         """Return everything a resumed run needs, by name: masters, both moments, step counts."""

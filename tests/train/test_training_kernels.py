@@ -161,17 +161,14 @@ def test_log_probabilities_and_slopes_of_the_logits(width):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradients_add_up_in_float32(dtype):
-    parts = [draw(1001, seed=seed).to(dtype) for seed in range(3)]
-    total = torch.full((1001,), 77.0)
-    for number, part in enumerate(parts):
-        ops.accumulate(part, total, first=number == 0)
-    assert torch.equal(total, parts[0].float() + parts[1].float() + parts[2].float())
-
-
-def test_the_sum_of_squares():
-    x = draw(100_003).float()
-    assert ops.square_sum(x) == pytest.approx(float(x.double().square().sum()), rel=1e-6)
+def test_gradients_add_up_in_float32_and_in_order(dtype):
+    first, second, third = (draw(10_001, seed=seed).to(dtype) for seed in range(3))
+    total = torch.full((10_001,), 77.0)
+    ops.fold([first, second], total, add=False)
+    assert torch.equal(total, first.float() + second.float())
+    squares = ops.fold([third], total, add=True)
+    assert torch.equal(total, first.float() + second.float() + third.float())
+    assert squares == pytest.approx(float(total.double().square().sum()), rel=1e-6)
 
 
 def test_adamw_is_torchs():

@@ -3,47 +3,36 @@
 
 #include "vectors.h"
 
+constexpr int64_t PIECE = 4096;  // elements whose squares are added in float32
+
 namespace {
 
 template <typename T>
-void add(const T* gradient, int64_t count, float* sum, bool first) {
-  for (int64_t i = 0; i < count; i += 16) {
-    const __mmask16 mask = lanes(count - i);
-    const __m512 value = load16(gradient + i, mask);
-    store16(sum + i, first ? value : _mm512_add_ps(load16(sum + i, mask), value), mask);
+double fold(const T* const* gradients, int number, int64_t count, float* sum, bool add) {
+  double total = 0;
+  for (int64_t begin = 0; begin < count; begin += PIECE) {
+    const int64_t end = begin + PIECE < count ? begin + PIECE : count;
+    __m512 squares = _mm512_setzero_ps();
+    for (int64_t i = begin; i < end; i += 16) {
+      const __mmask16 mask = lanes(end - i);
+      __m512 value = load16(gradients[0] + i, mask);
+      if (add) value = _mm512_add_ps(load16(sum + i, mask), value);
+      for (int g = 1; g < number; g++) value = _mm512_add_ps(value, load16(gradients[g] + i, mask));
+      store16(sum + i, value, mask);
+      squares = _mm512_fmadd_ps(value, value, squares);
+    }
+    total += _mm512_reduce_add_ps(squares);
   }
+  return total;
 }
 
 }  // namespace
 
-// sum = or += gradient, which is bf16 or float32
-extern "C" void openqwen_accumulate(const void* gradient, int is_bf16, int64_t count, float* sum,
-                                    int first) {
-  if (is_bf16) {
-    add(static_cast<const Bf16*>(gradient), count, sum, first);
-  } else {
-    add(static_cast<const float*>(gradient), count, sum, first);
-  }
-}
-
-// the sum of squares, by blocks whose sums are added in double
-extern "C" double openqwen_square_sum(const float* x, int64_t count) {
-  double total = 0;
-  for (int64_t begin = 0; begin < count; begin += 4096) {
-    const int64_t end = begin + 4096 < count ? begin + 4096 : count;
-    __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                      _mm512_setzero_ps()};
-    for (int64_t i = begin; i < end; i += 64) {
-      UNROLL for (int v = 0; v < 4; v++) {
-        const int64_t left = end - i - 16 * v;
-        const __m512 value = load16(x + i + 16 * v, left > 0 ? lanes(left) : 0);
-        sums[v] = _mm512_fmadd_ps(value, value, sums[v]);
-      }
-    }
-    total += _mm512_reduce_add_ps(
-        _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
-  }
-  return total;
+// sum = or += the gradients in order, all bf16 or all float32; returns the sum's sum of squares
+extern "C" double openqwen_fold(const void* const* gradients, int is_bf16, int number,
+                                int64_t count, float* sum, int add) {
+  return is_bf16 ? fold(reinterpret_cast<const Bf16* const*>(gradients), number, count, sum, add)
+                 : fold(reinterpret_cast<const float* const*>(gradients), number, count, sum, add);
 }
 
 // AdamW with decoupled decay (Loshchilov & Hutter 2019); `copy` (bf16) takes the new master, if any.

@@ -7,6 +7,7 @@ the one processor of its thread, without the interpreter's lock.
 """
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -151,17 +152,26 @@ def logit_gradients(
     )
 
 
-def accumulate(gradient: Tensor, total: Tensor, *, first: bool) -> None:
-    """Set the float32 `total` to the gradient where it is the first, else add it."""
-    is_bf16 = gradient.dtype == torch.bfloat16
-    _library().openqwen_accumulate(
-        _at(gradient), int(is_bf16), gradient.numel(), _at(total), int(first)
-    )
+def fold(gradients: Sequence[Tensor], total: Tensor, *, add: bool) -> float:
+    """Set the float32 `total` to the sum of gradients in their order, or add them to it.
 
+    Args:
+        gradients: of one parameter, at least one; all bf16 or all float32.
+        total: of the same shape.
+        add: whether `total` holds a sum already.
 
-def square_sum(x: Tensor) -> float:
-    """Return the sum of squares of a float32 tensor, in double precision over blocks."""
-    return float(_library().openqwen_square_sum(_at(x), x.numel()))
+    Returns:
+        The sum of the total's squares, in double precision over blocks.
+    """
+    kept = [gradient.contiguous() for gradient in gradients]
+    assert {(g.dtype, g.shape) for g in kept} == {(kept[0].dtype, total.shape)}, "of one parameter"
+    pointers = (ctypes.c_void_p * len(kept))(*(gradient.data_ptr() for gradient in kept))
+    return float(
+        _library().openqwen_fold(
+            ctypes.addressof(pointers), int(kept[0].dtype == torch.bfloat16), len(kept),
+            total.numel(), _at(total), int(add),
+        )
+    )  # fmt: skip
 
 
 def adamw(
@@ -199,8 +209,7 @@ _ARGUMENTS: dict[str, str] = {  # p pointer, i int, l long, f float
     "openqwen_add_rows": "plip",
     "openqwen_log_probs": "pllppp",
     "openqwen_logit_gradients": "pllppp",
-    "openqwen_accumulate": "pilpi",
-    "openqwen_square_sum": "pl",
+    "openqwen_fold": "piilpi",
     "openqwen_adamw": "pppplfffffffp",
 }
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "l": ctypes.c_int64, "f": ctypes.c_float}
@@ -214,7 +223,7 @@ def _library() -> ctypes.CDLL:
         for name, letters in _ARGUMENTS.items():
             function = getattr(library, name)
             function.argtypes = [_KINDS[letter] for letter in letters]
-            function.restype = ctypes.c_double if name == "openqwen_square_sum" else None
+            function.restype = ctypes.c_double if name == "openqwen_fold" else None
         _declared.append(library)
     return _declared[0]
 
