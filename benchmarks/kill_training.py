@@ -31,7 +31,7 @@ from openqwen.train.checkpoint import FACTS, TENSORS
 from openqwen.train.saving import checkpoints_of, kept_of
 
 PAGE = ROOT / "docs" / "exactness.md"
-STEPS, EVERY, KEEP = 48, 4, 2
+EVERY, KEEP = 4, 2
 TIMES = ("tokens_per_s", "share_of_peak")  # of a metric row
 MEASURED = ("peak_flops_per_s", "best_flops_per_s", "best_shape")  # of the manifest's counts
 EARLY = ("starting up",)
@@ -97,7 +97,12 @@ class Job:
         return text
 
 
-def prepare(folder: Path, *, beside: bool) -> Job:
+def steps_for(kills: int) -> int:
+    """Return steps enough for all kills; the last one's checkpoint is kept for good."""
+    return 4 * EVERY * -(-max(48, 4 * kills) // (4 * EVERY))
+
+
+def prepare(folder: Path, steps: int, *, beside: bool) -> Job:
     """Make tokenizer and shards of the project's own sources and docs, the same on each machine."""
     corpus = folder / "corpus.jsonl"
     paths = [*(ROOT / "docs").glob("*.md"), *(ROOT / "openqwen").rglob("*.py")]
@@ -106,9 +111,9 @@ def prepare(folder: Path, *, beside: bool) -> Job:
     recipe = folder / "killed.toml"
     text = RECIPE.format(
         corpus=json.dumps(str(corpus)),
-        steps=STEPS,
+        steps=steps,
         every=EVERY,
-        kept=3 * EVERY,
+        kept=4 * EVERY,
         beside=json.dumps(beside),
     )
     recipe.write_text(text, encoding="utf-8")
@@ -325,7 +330,8 @@ def main() -> None:
 
 def measure(folder: Path, args: argparse.Namespace) -> bool:
     """Do it all, print rows and table; return whether everything was the same."""
-    job, draw = prepare(folder, beside=args.asynchronous), random.Random(args.seed)
+    job = prepare(folder, steps_for(args.kills), beside=args.asynchronous)
+    draw = random.Random(args.seed)
     whole, killed = folder / "whole", folder / "killed"
     for out in (whole, killed):
         shutil.rmtree(out, ignore_errors=True)
@@ -363,7 +369,7 @@ def measure(folder: Path, args: argparse.Namespace) -> bool:
 def report(rows: list[dict], found: list, whole_s: float, args: argparse.Namespace) -> str:
     """Return the section: each kill, and what was compared."""
     lines = [
-        f"A pretraining of {STEPS} steps ({whole_s:.0f} s undisturbed; a validation and a "
+        f"A pretraining of {steps_for(args.kills)} steps ({whole_s:.0f} s undisturbed; a validation and a "
         f"checkpoint every {EVERY} steps, the newest {KEEP} kept) was killed by SIGKILL "
         f"{len(rows)} times, at moments drawn from seed {args.seed}, and started again each time.",
         "",
