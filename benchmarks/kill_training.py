@@ -369,9 +369,9 @@ def measure(folder: Path, args: argparse.Namespace) -> bool:
 def report(rows: list[dict], found: list, whole_s: float, args: argparse.Namespace) -> str:
     """Return the section: each kill, and what was compared."""
     lines = [
-        f"A pretraining of {steps_for(args.kills)} steps ({whole_s:.0f} s undisturbed; a validation and a "
-        f"checkpoint every {EVERY} steps, the newest {KEEP} kept) was killed by SIGKILL "
-        f"{len(rows)} times, at moments drawn from seed {args.seed}, and started again each time.",
+        f"A pretraining of {steps_for(args.kills)} steps ({whole_s:.0f} s undisturbed; a "
+        f"validation and a checkpoint every {EVERY} steps, the newest {KEEP} kept) was killed by "
+        f"SIGKILL {len(rows)} times, at moments drawn from seed {args.seed}, and started again each time.",
         "",
         "| killed while | after | last metric row | whole checkpoints | half a checkpoint |",
         "|---|---|---|---|---|",
