@@ -371,7 +371,8 @@ def report(rows: list[dict], found: list, whole_s: float, args: argparse.Namespa
     lines = [
         f"A pretraining of {steps_for(args.kills)} steps ({whole_s:.0f} s undisturbed; a "
         f"validation and a checkpoint every {EVERY} steps, the newest {KEEP} kept) was killed by "
-        f"SIGKILL {len(rows)} times, at moments drawn from seed {args.seed}, and started again each time.",
+        f"SIGKILL {len(rows)} times, at moments drawn from seed {args.seed}, and started again "
+        "each time.",
         "",
         "| killed while | after | last metric row | whole checkpoints | half a checkpoint |",
         "|---|---|---|---|---|",
