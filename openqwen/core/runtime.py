@@ -143,6 +143,11 @@ def local_world_size() -> int:
     return int(environment("LOCAL_WORLD_SIZE", "1"))
 
 
+def launch_attempt() -> int:
+    """Return how often torchrun has started all processes anew after one of them failed."""
+    return int(environment("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 def pick_device(name: str = "auto") -> "torch.device":
     """Return the named device; "auto" is this process's GPU where there is one, else the CPU."""
     import torch

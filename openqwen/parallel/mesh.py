@@ -9,16 +9,20 @@ gloo carries tensors on the CPU, NCCL those on CUDA.
 
 import contextlib
 import functools
+import gc
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.rendezvous import rendezvous
 
 from openqwen.core.errors import PartDone, UserError
-from openqwen.core.runtime import count_processors, is_launched, local_world_size
+from openqwen.core.runtime import count_processors, is_launched, launch_attempt, local_world_size
 from openqwen.parallel.config import ParallelConfig
 
 AXES = ("replicate", "shard", "context", "tensor")
@@ -39,17 +43,28 @@ def process_group(device: torch.device) -> Iterator[None]:
         open_process_group(device)
     yield
     if opens:
+        _host_group.cache_clear()
+        gc.collect()  # gloo's groups must end before the interpreter does: models hold them, too
         dist.destroy_process_group()
 
 
 def open_process_group(device: torch.device) -> None:
-    """Join the launcher's process group; its addresses are in the environment."""
+    """Join the launcher's process group; where ranks meet is in the environment.
+
+    torchrun may keep the meeting's store when it starts all ranks anew; the addresses in it are
+    then those of dead processes, so each attempt has names of its own.
+    """
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    store = PrefixStore(f"attempt-{launch_attempt()}", store)
+    joins = partial(
+        dist.init_process_group, store=store, rank=rank, world_size=size, timeout=TIMEOUT
+    )
     if device.type == "cuda":
         torch.cuda.set_device(device)
         # gloo beside it: checkpoints and what is gathered for logs travel between CPUs
-        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=TIMEOUT, device_id=device)
+        joins("cpu:gloo,cuda:nccl", device_id=device)
     else:
-        dist.init_process_group("gloo", timeout=TIMEOUT)
+        joins("gloo")
 
 
 def host_group() -> dist.ProcessGroup:
