@@ -196,10 +196,12 @@ class MasterAdamW:
         for adamw, part in zip(self.adamws, self.parts, strict=True):
             for i in part:
                 self.masters[i].copy_(tensors[f"master.{self.names[i]}"])
-                if f"{MOMENTS[0]}.{self.names[i]}" in tensors:  # else no step has been taken yet
+                if f"{MOMENTS[0]}.{self.names[i]}" in tensors:  # else no step had been taken yet
                     adamw.state[self.masters[i]] = {
                         key: tensors[f"{key}.{self.names[i]}"].clone() for key in MOMENTS
                     }
+                else:
+                    adamw.state.pop(self.masters[i], None)
         if not self.shares_memory:
             torch._foreach_copy_(self.parameters, self.masters)
 
