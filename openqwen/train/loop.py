@@ -281,11 +281,11 @@ class _Loop:
         back_to = self._checkpoint_before(first)
         row |= {"leaves_out_from": max(first, back_to + 1), "back_to": back_to}
         self.incidents.add(row | {"documents": documents})
-        self._tell(
-            incident,
-            f"back to the checkpoint of step {back_to:,}; steps {row['leaves_out_from']:,} to "
-            f"{step:,} are left out this time",
+        from_step = row["leaves_out_from"]
+        left_out = (
+            f"step {step:,} is" if from_step == step else f"steps {from_step:,} to {step:,} are"
         )
+        self._tell(incident, f"back to the checkpoint of step {back_to:,}; {left_out} left out")
         went_back = self._restore(self.incidents.usable)
         assert went_back, "a checkpoint that was there is gone"
         self._open_observers()
