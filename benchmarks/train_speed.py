@@ -213,17 +213,24 @@ def wait_for_quiet(seconds: float) -> None:
             return
 
 
-def take_turn(runner: Runner, steps: int, lines: list[dict[str, Any]]) -> None:
-    """Take turns until one is undisturbed and add them all; the last of `PATIENCE` counts anyway."""
+def take_turn(runner: Runner, steps: int, turns: list[dict[str, Any]], end: float) -> None:
+    """Take turns until one is undisturbed; add all. The last of `PATIENCE` counts anyway.
+
+    Args:
+        runner: whose turn it is.
+        steps: timed steps.
+        turns: takes what happened.
+        end: when there is no time for another try, by the monotonic clock.
+    """
     for attempt in range(PATIENCE):
         if attempt:
-            wait_for_quiet(20)
+            wait_for_quiet(10)
         runner.ask({"task": "steps", "count": 1})
         answer, share = watched(runner, {"task": "steps", "count": steps})
-        lines.append(answer | {"others": share, "counts": share < QUIET_SHARE})
-        if lines[-1]["counts"]:
-            return
-    lines[-1]["counts"] = True
+        turns.append(answer | {"others": share, "counts": share < QUIET_SHARE})
+        if turns[-1]["counts"] or time.monotonic() > end:
+            break
+    turns[-1]["counts"] = True
 
 
 def measured_peak(runner: Runner) -> dict[str, Any]:
@@ -232,19 +239,22 @@ def measured_peak(runner: Runner) -> dict[str, Any]:
         answer, share = watched(runner, {"task": "peak"})
         if share < QUIET_SHARE:
             break
-        wait_for_quiet(20)
+        wait_for_quiet(5)
     return answer
 
 
 def measure(names: list[str], job: Job, args: argparse.Namespace) -> list[Row]:
     """Return one row an implementation; the samples are interleaved."""
     steps = args.steps or STEPS.get(job["model"], 1)
+    end = time.monotonic() + args.seconds
     with started(names, job, args) as runners:
         extra = {name: round(first_steps(runner, job), 2) for name, runner in runners.items()}
         turns: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
+            if number and time.monotonic() > end:
+                break
             for name, runner in runners.items():
-                take_turn(runner, steps, turns[name])
+                take_turn(runner, steps, turns[name], end)
         memory = {name: r.ask({"task": "memory"})["bytes"] for name, r in runners.items()}
         peak = measured_peak(runners[OURS])
         versions = {name: runner.about["versions"] for name, runner in runners.items()}
@@ -321,6 +331,9 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--nanochat", default="", help="folder of a nanochat clone")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--seconds", type=float, default=300, help="a model's time; no round begins after it"
+    )
     parser.add_argument("--steps", type=int, default=0, help="timed steps a turn; 0: by the model")
     parser.add_argument(
         "--compile-times", action="store_true", help="only first steps, cold caches"
