@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/tiny
 
-.PHONY: demo test test-real test-slow check format benchmark clean
+.PHONY: demo test test-real test-slow test-dist check format benchmark clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/openqwen run tiny --out $(RUN)
@@ -22,6 +22,10 @@ test-real: $(VENV)/dev.stamp
 
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow
+
+# several gloo processes on the CPU
+test-dist: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m dist
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
