@@ -46,9 +46,9 @@ SHAPE = ModelConfig(
 )
 ROWS, WIDTH, SEED = 4, 128, 1
 LEARNING_RATE = 1e-3
+TYPES = (torch.float32, torch.bfloat16)
 LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("recompute", 1, {"recompute": "layer"}),
-    ("compile", 1, {"compile": True}),
     ("tensor 2", 2, {"tensor": 2}),
     ("tensor 4", 4, {"tensor": 4}),
     ("context 2, gather", 2, {"context": 2}),
@@ -60,6 +60,7 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("shard 2 × tensor 2", 4, {"shard": 2, "tensor": 2}),
     ("shard 2 × context 2", 4, {"shard": 2, "context": 2}),
     ("replicate 2 × shard 2", 4, {"replicate": 2, "shard": 2}),
+    ("compile", 1, {"compile": True}),
 ]
 
 
@@ -115,24 +116,24 @@ def config(sizes: dict[str, Any]) -> PretrainConfig:
     return PretrainConfig(num_steps=10, epsilon=1e-3, parallel=ParallelConfig(**sizes))
 
 
-def rank_main(rank: int, count: int, sizes: dict[str, Any], dtype: torch.dtype, to: str) -> None:
+def rank_main(rank: int, count: int, sizes: dict[str, Any], to: str) -> None:
     """Be one rank; rank 0 saves what it found."""
     torch.set_num_threads(1)
     meeting = f"file://{to}/meeting"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
-    found = spread(sizes, dtype)
+    found = [spread(sizes, dtype) for dtype in TYPES]
     if rank == 0:
         torch.save(found, Path(to) / "found")
     distributed.barrier()
     distributed.destroy_process_group()
 
 
-def on_ranks(count: int, sizes: dict[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return what rank 0 of `count` processes finds."""
+def on_ranks(count: int, sizes: dict[str, Any]) -> list[dict[str, Tensor]]:
+    """Return what rank 0 of `count` processes finds, for each of `TYPES`."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         ranks = [
-            context.Process(target=rank_main, args=(r, count, sizes, dtype, folder), daemon=True)
+            context.Process(target=rank_main, args=(r, count, sizes, folder), daemon=True)
             for r in range(count)
         ]
         for process in ranks:
@@ -141,7 +142,7 @@ def on_ranks(count: int, sizes: dict[str, Any], dtype: torch.dtype) -> dict[str,
             process.join(300)
             if process.exitcode != 0:
                 raise SystemExit(f"{sizes}: a rank ended with {process.exitcode}")
-        found: dict[str, Tensor] = torch.load(Path(folder) / "found", weights_only=True)
+        found: list[dict[str, Tensor]] = torch.load(Path(folder) / "found", weights_only=True)
     return found
 
 
@@ -160,9 +161,8 @@ def differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> list[s
 
 def table() -> str:
     """Measure every layout."""
-    types = (torch.float32, torch.bfloat16)
-    expected = {dtype: alone(dtype) for dtype in types}
-    noise = differences(expected[torch.bfloat16], expected[torch.float32])
+    expected = [alone(dtype) for dtype in TYPES]
+    noise = differences(expected[1], expected[0])
     lines = [
         "| layout | ranks | float32: loss | gradients | weights | bfloat16: loss | gradients "
         "| weights |",
@@ -171,8 +171,8 @@ def table() -> str:
     ]
     for name, count, sizes in LAYOUTS:
         cells = [str(count)]
-        for dtype in types:
-            cells += differences(on_ranks(count, sizes, dtype), expected[dtype])
+        for found, right in zip(on_ranks(count, sizes), expected, strict=True):
+            cells += differences(found, right)
         lines.append(f"| {name} | {' | '.join(cells)} |")
         say(lines[-1])
     return "\n".join(lines)
