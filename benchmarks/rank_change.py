@@ -179,8 +179,8 @@ def report(
 ) -> str:
     lines = [
         f"{STEPS} steps in float32 (`{' '.join(EXACT)}`), the same command each time, "
-        "ended by SIGKILL once a checkpoint was sealed (but for the last part). Differences are relative to one undisturbed plain "
-        "process, the largest of the steps.",
+        "ended by SIGKILL once a checkpoint was sealed (but for the last part). Differences are "
+        "relative to one undisturbed plain process, the largest of the steps.",
         "",
         "| steps | on | went on from | loss apart by at most | gradient norm apart by at most |",
         "|---|---|---|---|---|",
