@@ -8,7 +8,7 @@ One definition serves Qwen-1, Qwen2 and Llama checkpoints.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -77,18 +77,31 @@ def empty_decoder(
 
 @torch.no_grad()
 def initialise(model: Decoder, *, seed: int) -> None:
-    """Fill the weights: normal(0, 0.02), norms 1, biases 0; residual outputs divided by sqrt(2L).
+    """Fill the weights with what `draw_weights` draws."""
+    for (_, parameter), (_, draw) in zip(
+        model.named_parameters(), draw_weights(model, seed=seed), strict=True
+    ):
+        parameter.copy_(draw)
 
-    The division keeps the residual stream's size independent of depth (GPT-2; ours here, the
-    report gives no initialisation). Drawn in float32 on the CPU from one generator, in the order of
-    the parameters, so the same seed gives the same weights on every device and in every type.
+
+def draw_weights(model: Decoder, *, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield each parameter's name and first value, one after the other: nothing else is held.
+
+    Normal(0, 0.02), norms 1, biases 0; residual outputs divided by sqrt(2L), which keeps the
+    residual stream's size independent of depth (GPT-2; ours here, the report gives no
+    initialisation). Drawn in float32 on the CPU from one generator, in the order of the
+    parameters, so the same seed gives the same weights on every device and in every type.
+
+    Args:
+        model: only names and shapes are read; it may be on the meta device.
+        seed: of all draws.
     """
     generator = torch.Generator().manual_seed(seed)
     residual = INITIALIZER_RANGE / math.sqrt(2 * model.config.num_hidden_layers)
     for name, parameter in model.named_parameters():
+        draw = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
         if parameter.ndim == 1:
-            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            yield name, draw.fill_(0.0 if name.endswith("bias") else 1.0)
             continue
         std = residual if name.endswith(("attention.out.weight", "mlp.down.weight")) else None
-        draw = torch.empty(parameter.shape, dtype=torch.float32)
-        parameter.copy_(draw.normal_(0.0, std or INITIALIZER_RANGE, generator=generator))
+        yield name, draw.normal_(0.0, std or INITIALIZER_RANGE, generator=generator)

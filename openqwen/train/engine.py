@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.errors import UserError
-from openqwen.core.runtime import is_launched
+from openqwen.core.runtime import is_launched, pick_device
 from openqwen.core.workers import Workers
 from openqwen.model.backbone import Backbone
 from openqwen.parallel.compiling import apply_compile
@@ -24,7 +24,7 @@ from openqwen.parallel.recompute import apply_recompute
 from openqwen.train.config import TrainingConfig
 from openqwen.train.fused import fuse_training
 from openqwen.train.optimiser import MasterAdamW
-from openqwen.train.sharded import ShardedAdamW
+from openqwen.train.sharded import ShardedAdamW, Weights
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -83,7 +83,11 @@ class Optimiser(Protocol):
 
 
 def open_optimiser(
-    model: Backbone, config: TrainingConfig, *, compute_dtype: torch.dtype
+    model: Backbone,
+    config: TrainingConfig,
+    *,
+    compute_dtype: torch.dtype,
+    weights: Weights | None = None,
 ) -> Optimiser:
     """Make a float32 model on its device ready for training and return its optimiser.
 
@@ -91,13 +95,16 @@ def open_optimiser(
         model: its parameters are the masters from here on; it computes in `compute_dtype`.
         config: the settings.
         compute_dtype: type of weights and activations in forward and backward passes.
+        weights: of a model on the meta device, which only many ranks train: see `ShardedAdamW`.
 
     Raises:
         UserError: if the parallel settings do not fit the number of processes.
     """
     if is_launched():
-        mesh = open_mesh(config.parallel, model.device)
-        return ShardedAdamW(model, config, mesh, compute_dtype=compute_dtype)
+        device = pick_device() if model.device.type == "meta" else model.device
+        mesh = open_mesh(config.parallel, device)
+        return ShardedAdamW(model, config, mesh, compute_dtype=compute_dtype, weights=weights)
+    assert weights is None, "one process trains a model that is there"
     _refuse_ranks(config.parallel)
     optimiser = MasterAdamW(model, config, compute_dtype=compute_dtype)
     if not config.parallel.compile:

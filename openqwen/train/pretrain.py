@@ -8,6 +8,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from openqwen.core.log import say
-from openqwen.core.runtime import pick_device, pick_dtype, set_determinism
+from openqwen.core.runtime import is_launched, pick_device, pick_dtype, set_determinism
 from openqwen.core.workers import Workers
 from openqwen.data.training.loader import TokenWindows
 from openqwen.data.training.shards import read_context_length, read_shard
@@ -27,7 +28,7 @@ from openqwen.model.config import (
     count_parameters,
     qwen_config,
 )
-from openqwen.model.decoder import Decoder, new_decoder
+from openqwen.model.decoder import Decoder, draw_weights, new_decoder
 from openqwen.model.formats.export import describe_export, write_export
 from openqwen.model.scorer import Scorer
 from openqwen.parallel.mesh import leave_to_first
@@ -39,6 +40,7 @@ from openqwen.train.engine import open_optimiser
 from openqwen.train.guard import Guard
 from openqwen.train.loop import calendar_of, run_loop
 from openqwen.train.schedule import learning_rate_at
+from openqwen.train.sharded import Weights
 from openqwen.train.sharded_export import is_sharded, write_shares
 from openqwen.train.statistics import activation_statistics
 from openqwen.train.step import next_token_step
@@ -60,13 +62,17 @@ class PretrainTrainer:
         *,
         dtype: torch.dtype,
         workers: Workers,
+        weights: Weights | None = None,
     ) -> None:
-        """Take a float32 model on its device; it computes in `dtype` from here on."""
+        """Take a float32 model on its device; it computes in `dtype` from here on.
+
+        A model on the meta device comes with its `weights`, as in `open_optimiser`.
+        """
         self.config, self.model, self.workers = config, model, workers
         self.windows, self.context_length = windows, windows.context_length
-        self.device = model.lm_head.weight.device
         self.guard = Guard(config.guard)
-        self.optimiser = open_optimiser(model, config, compute_dtype=dtype)
+        self.optimiser = open_optimiser(model, config, compute_dtype=dtype, weights=weights)
+        self.device = model.device
         self.validation = read_shard(shards, "validation")
         self.token_bytes_V = torch.from_numpy(
             np.load(shards / "token_bytes.npy", allow_pickle=False)
@@ -167,13 +173,21 @@ def pretrain(
     shape = model_config(
         config, vocab_size=padded_rows(vocabulary.vocab_size), context_length=context_length
     )
-    model = new_decoder(shape, seed=seed, device=device)
+    weights = None
+    if is_launched():  # no rank ever holds the model: each takes its shards of what is drawn
+        with torch.device("meta"):
+            model, names = Decoder(shape), Decoder(shape)
+        weights = partial(draw_weights, names, seed=seed)
+    else:
+        model = new_decoder(shape, seed=seed, device=device)
     train = read_shard(shards, "train")
     windows = TokenWindows(
         train.tokens_N, context_length=context_length, seed=seed, spans=train.spans
     )
     with Workers(0 if device.type == "cpu" else 1) as workers:
-        trainer = PretrainTrainer(config, model, shards, windows, dtype=dtype, workers=workers)
+        trainer = PretrainTrainer(
+            config, model, shards, windows, dtype=dtype, workers=workers, weights=weights
+        )
         counts = train_next_token("base", trainer, out, dtype=dtype)
     export(out, model, vocabulary, dtype=dtype, lineage_hash=lineage_hash)
     return counts

@@ -28,10 +28,11 @@ from openqwen.parallel.parallelize import parallelize
 from openqwen.parallel.sharding import Root, reshard
 from openqwen.parallel.unpack import published_names
 from openqwen.train.config import TrainingConfig
-from openqwen.train.sharded_state import fill_state, parts_of
+from openqwen.train.sharded_state import fill_shard, fill_state, parts_of
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
+Weights = Callable[[], Iterable[tuple[str, Tensor]]]
 
 
 class ShardedAdamW:
@@ -44,20 +45,25 @@ class ShardedAdamW:
         mesh: DeviceMesh,
         *,
         compute_dtype: torch.dtype,
+        weights: Weights | None = None,
     ) -> None:
         """Make a float32 model, equal on every rank, parallel, and take its shards as masters.
 
         Args:
-            model: changed in place.
+            model: changed in place; on the meta device each rank only ever holds its shards.
             config: the optimiser's settings and the parallel ones.
             mesh: of `open_mesh`.
             compute_dtype: of forward and backward passes.
+            weights: of a model on the meta device: called once, yields name and whole value of
+                each parameter, under the names the model had.
         """
         if any("lora" in name for name, _ in model.named_parameters()):
             raise UserError(
                 "adapters (lora.rank above 0) are trained in one process; go without torchrun"
             )
         self.root = parallelize(model, mesh, config.parallel, compute_dtype=compute_dtype)
+        if weights is not None:
+            self.root.to_empty(device=mesh.device_type)
         self.ranks = DataRanks(mesh)
         self.clip_norm = config.clip_norm
         self.layout = parts_of(model)
@@ -66,6 +72,8 @@ class ShardedAdamW:
         self.names = [name for name, _ in trained]
         self.parameters: list[Tensor] = [p for _, p in trained]
         self.shards: list[DTensor] = [_as_dtensor(p) for p in self.parameters]
+        if weights is not None:
+            self._fill(weights)
         self.masters = [shard.to_local() for shard in self.shards]
         self.moments: dict[str, list[DTensor]] = {
             kind: [_as_dtensor(torch.zeros_like(shard)) for shard in self.shards]
@@ -73,6 +81,20 @@ class ShardedAdamW:
         }
         self.num_copies = [_num_copies(shard, mesh.size()) for shard in self.shards]
         self.adamw = self._adamw(config)
+
+    @torch.no_grad()
+    def _fill(self, weights: Weights) -> None:
+        """Take this rank's shards of whole values, one parameter after the other."""
+        targets, filled = dict(zip(self.names, self.shards, strict=True)), set()
+        by_parameter: dict[str, list[str]] = {}
+        for published, part in self.layout.items():
+            by_parameter.setdefault(part.parameter, []).append(published)
+        for name, whole in weights():
+            for published in by_parameter[name]:
+                part = self.layout[published]
+                fill_shard(targets[published], whole[part.start : part.start + part.rows])
+                filled.add(published)
+        assert filled == targets.keys(), "every parameter is filled"
 
     def _adamw(self, config: TrainingConfig) -> torch.optim.AdamW:
         """Return torch's optimiser of this rank's shards, its state in our DTensors' memory."""

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 import transformers
@@ -7,7 +9,7 @@ from torch.testing import assert_close
 
 from openqwen.core.workers import Workers
 from openqwen.model.config import qwen_config
-from openqwen.model.decoder import new_decoder
+from openqwen.model.decoder import Decoder, draw_weights, new_decoder
 from openqwen.model.formats.directory import read_checkpoint
 from openqwen.model.formats.export import describe_export
 from openqwen.model.likelihood import IGNORED
@@ -206,3 +208,25 @@ def test_an_export_of_ranks_is_read_as_the_same_model(count, dtype, tmp_path):
     sizes = sorted(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     assert len(sizes) == count
     assert sizes[-1] < 2 * sum(sizes) / count
+
+
+def start_on_meta(sizes):
+    with torch.device("meta"):
+        model, names = Decoder(SHAPE), Decoder(SHAPE)
+    settings = config(**sizes)
+    mesh = open_mesh(settings.parallel, torch.device("cpu"))
+    weights = partial(draw_weights, names, seed=1)
+    optimiser = ShardedAdamW(model, settings, mesh, compute_dtype=torch.bfloat16, weights=weights)
+    first = whole_state(optimiser)
+    return {"first": first, "losses": run_steps(model, optimiser)}
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("sizes", [{}, {"tensor": 2}], ids=str)
+def test_a_model_that_no_rank_ever_holds_starts_with_the_same_weights(sizes):
+    expected = new_decoder(SHAPE, seed=1)
+    with_model = run_ranks(on_ranks, 2, sizes, torch.bfloat16, {})[0]
+    for result in run_ranks(start_on_meta, 2, sizes):
+        for name, value in expected.named_parameters():
+            assert torch.equal(result["first"][f"master.{name}"], value)
+        assert torch.equal(result["losses"], with_model["losses"])
