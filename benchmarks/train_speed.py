@@ -228,19 +228,21 @@ def take_turn(runner: Runner, steps: int, turns: list[dict[str, Any]], end: floa
         runner.ask({"task": "steps", "count": 1})
         answer, share = watched(runner, {"task": "steps", "count": steps})
         turns.append(answer | {"others": share, "counts": share < QUIET_SHARE})
+        said = f"{answer['seconds'] / steps:.2f} s a step, others had {share:.0%}"
+        print(f"{' '.join(runner.command[1:2])}: {said}", file=sys.stderr, flush=True)
         if turns[-1]["counts"] or time.monotonic() > end:
             break
     turns[-1]["counts"] = True
 
 
-def measured_peak(runner: Runner) -> dict[str, Any]:
+def measured_peak(runner: Runner, end: float) -> dict[str, Any]:
     """Return the products' rates, of an undisturbed measurement if there is one."""
     for _ in range(PATIENCE):
         answer, share = watched(runner, {"task": "peak"})
-        if share < QUIET_SHARE:
+        if share < QUIET_SHARE or time.monotonic() > end:
             break
         wait_for_quiet(5)
-    return answer
+    return answer | {"others": share}
 
 
 def measure(names: list[str], job: Job, args: argparse.Namespace) -> list[Row]:
@@ -256,7 +258,7 @@ def measure(names: list[str], job: Job, args: argparse.Namespace) -> list[Row]:
             for name, runner in runners.items():
                 take_turn(runner, steps, turns[name], end)
         memory = {name: r.ask({"task": "memory"})["bytes"] for name, r in runners.items()}
-        peak = measured_peak(runners[OURS])
+        peak = measured_peak(runners[OURS], end)
         versions = {name: runner.about["versions"] for name, runner in runners.items()}
     flops = flops_per_token(shape_of(job), job["context"])
     tokens = steps * job["sequences"] * job["context"]
@@ -278,6 +280,7 @@ def measure(names: list[str], job: Job, args: argparse.Namespace) -> list[Row]:
             "peak_tflops": round(peak["flops_per_s"] / 1e12, 3),
             "best_shape_tflops": round(peak["best_flops_per_s"] / 1e12, 3),
             "best_shape": peak["best_shape"],
+            "peak_others_share": round(peak["others"], 3),
             "versions": versions[name],
         }
         rows.append(row)

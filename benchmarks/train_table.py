@@ -69,7 +69,7 @@ def _verdict(rows: list[Row]) -> list[str]:
     verdict += f". Its peak memory is {memory:.2f} × that peer's"
     if own["model"] in GOALS:
         verdict += f"; to stay below: {_reached(memory < 1)}"
-    return [f"**{verdict}.**", "", *said]
+    return [f"{verdict}.", "", *said]
 
 
 def _reached(is_so: bool) -> str:
