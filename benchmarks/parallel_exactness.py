@@ -80,15 +80,24 @@ def step(model: Decoder, optimiser: Any) -> dict[str, Tensor]:
 
     with Workers(1) as workers:
         parts = optimiser.add_gradients(loss_of, [0, ROWS // 2], workers)
-        masters = getattr(optimiser, "masters", [])
         found = {"loss": torch.stack(list(parts)).sum() / num_valid}
-        for i, (name, p) in enumerate(model.named_parameters()):
-            gradient = p.grad if isinstance(p, DTensor) else masters[i].grad
-            found[f"gradient {name}"] = whole(gradient)
+        if isinstance(optimiser, MasterAdamW):  # keeps its sums to itself: once more, by hand
+            sums = [torch.zeros_like(p, dtype=torch.float32) for p in model.parameters()]
+            for start in (0, ROWS // 2):
+                for total, part in zip(
+                    sums, torch.autograd.grad(loss_of(start)[0], optimiser.parameters), strict=True
+                ):
+                    total += part
+        else:
+            sums = [p.grad for p in model.parameters()]
+        names = [name for name, _ in model.named_parameters()]
+        found |= {f"gradient {n}": whole(g) for n, g in zip(names, sums, strict=True)}
         optimiser.step(LEARNING_RATE, workers)
-    for i, (name, p) in enumerate(model.named_parameters()):
-        found[f"weight {name}"] = whole(p if isinstance(p, DTensor) else masters[i])
-    return found
+    if isinstance(optimiser, MasterAdamW):
+        masters = [optimiser.state()[f"master.{name}"] for name in names]
+    else:
+        masters = list(model.parameters())
+    return found | {f"weight {n}": whole(w) for n, w in zip(names, masters, strict=True)}
 
 
 def whole(tensor: Tensor) -> Tensor:
