@@ -7,7 +7,7 @@ namespace {
 // what the products need of one head's queries and of what comes back to them, block by block
 struct Head {
   Bf16 *q_transposed, *q_pairs, *dy_transposed, *dy_pairs;
-  float *dq;          // (E, T) in float32
+  float *dq;               // block by block (E, 64)
   float *log_sums, *dots;  // (T): of softmax; sum over elements of dy · y
 };
 
@@ -97,7 +97,7 @@ void turn(Tile& tile, const Sight& sight, int first_key, float scale, const floa
 // everything one block of keys gets from, and gives to, the queries that see it
 void one_block(const Work& work, const int32_t* firsts, int block, Bf16* dk, Bf16* dv) {
   const Shape& shape = work.shape;
-  const int E = shape.size, key = block * BLOCK, T = shape.blocks() * BLOCK;
+  const int E = shape.size, key = block * BLOCK;
   const int64_t at_key = int64_t(key) * E;
   alignas(64) static thread_local float dk_sum[BLOCK * 256], dv_sum[BLOCK * 256];
   static thread_local Tile tile;
@@ -122,7 +122,7 @@ void one_block(const Work& work, const int32_t* firsts, int block, Bf16* dk, Bf1
       product(BLOCK, E, BLOCK, tile.probs, BLOCK, head.dy_pairs + at, 2 * E, dv_sum, E, true);
       product(BLOCK, E, BLOCK, tile.rows, BLOCK, head.q_pairs + at, 2 * E, dk_sum, E, true);
       product(E, BLOCK, BLOCK, work.keys_transposed + at_key, BLOCK, tile.pairs, 2 * BLOCK,
-              head.dq + query, T, true);
+              head.dq + at, BLOCK, true);
     }
   }
   const int count = std::min(BLOCK, shape.length - key);
@@ -170,7 +170,7 @@ extern "C" void openqwen_attend_backward(const Bf16* qkv, const Bf16* y, const f
         Bf16* dq = dqkv + at_row + int64_t(kv * group + g) * size;
         for (int block = 0; block < blocks; block++) {
           const int begin = block * BLOCK;
-          store_transposed(work.heads[g].dq + begin, int64_t(blocks) * BLOCK, ones,
+          store_transposed(work.heads[g].dq + int64_t(begin) * size, BLOCK, ones,
                            std::min(BLOCK, length - begin), size, dq + begin * width, width);
         }
       }
