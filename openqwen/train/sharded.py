@@ -174,7 +174,10 @@ class ShardedAdamW:
 
     def _norm(self) -> Tensor:
         """Return the norm of the whole gradient: every element of it counted once."""
-        norms = torch._foreach_norm([m.grad for m in self.masters if m.grad is not None])
+        gradients = [m.grad for m in self.masters if m.grad is not None]
+        # on the CPU torch sums float32 one after the other: 1e-4 is lost in a million elements
+        dtype = torch.float64 if gradients[0].device.type == "cpu" else None
+        norms = torch._foreach_norm(gradients, 2, dtype)
         squares = torch.stack(list(norms)).double().square()
         squares /= torch.tensor(self.num_copies, dtype=torch.float64, device=squares.device)
         total = squares.sum()
