@@ -12,6 +12,7 @@ from small_trainers import SHAPE, pretrainer, run, same_bits, state_of, steady, 
 
 from openqwen.core.errors import UserError
 from openqwen.model.decoder import new_decoder
+from openqwen.model.formats import weights
 from openqwen.model.formats.export import write_export
 from openqwen.train.checkpoint import sealed
 from openqwen.train.disk import directory_bytes, state_bytes, telling_full_disk
@@ -161,6 +162,28 @@ def test_an_export_that_finds_no_room_is_one_line(small_disk):
     ):
         write_export(disk, new_decoder(SHAPE, seed=0), stop_ids=[1])
     assert [p.name for p in disk.iterdir() if p.stat().st_size] == []
+
+
+def test_what_a_kill_leaves_of_an_export_is_gone_after_the_next(tmp_path, monkeypatch):
+    class KilledError(Exception):
+        pass
+
+    def die(tensors, path, metadata):
+        (path.parent / ".tmpAbCdEf").write_bytes(b"half")  # the library's own way
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "save_file", die)
+        patch.setattr(weights.shutil, "rmtree", lambda *rest, **more: None)  # nothing is cleared
+        with pytest.raises(KilledError):
+            write_export(tmp_path, new_decoder(SHAPE, seed=0), stop_ids=[1])
+    assert list(tmp_path.rglob(".tmpAbCdEf"))
+    write_export(tmp_path, new_decoder(SHAPE, seed=0), stop_ids=[1])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+    ]
 
 
 def test_other_errors_pass(tmp_path):

@@ -4,6 +4,7 @@ fill_model(model, open_tensors(directory), parts)         # proves each paramete
 write_weights(directory / "model.safetensors", model, parts)
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from openqwen.core.errors import UserError
-from openqwen.core.files import atomic_path
+from openqwen.core.files import atomic_path, empty_directory
 from openqwen.core.workers import Workers
 from openqwen.model.formats.parts import Part
 
@@ -126,11 +127,26 @@ def write_weights(path: Path, model: nn.Module, parts: dict[str, Part]) -> None:
         name: parameters[part.parameter][part.start : part.start + part.rows].cpu().contiguous()
         for name, part in parts.items()
     }
+    save_tensors(path, tensors)
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write contiguous CPU tensors as safetensors, atomically, with the usual permissions.
+
+    The library first writes under a random name beside its target. Here that is in a folder of its
+    own, which the next write into the same place clears: a kill leaves nothing that stays.
+    """
+    folder = path.with_name(f".{path.name}.writing")
     with atomic_path(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        temporary.chmod(mode)  # save_file leaves a file that only its owner may read
+        empty_directory(folder)
+        try:
+            save_file(tensors, folder / path.name, metadata={"format": "pt"})
+            (folder / path.name).chmod(mode)  # the library's may be read by its owner only
+            (folder / path.name).replace(temporary)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_tiling(parameters: Mapping[str, torch.Tensor], parts: dict[str, Part]) -> None:

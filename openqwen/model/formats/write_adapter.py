@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
-from openqwen.core.files import atomic_path, write_json
+from openqwen.core.files import write_json
 from openqwen.model.adapters import EMBEDDINGS, LowRank, TrainedRows, adapters_of
 from openqwen.model.decoder import Decoder
 from openqwen.model.formats.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PREFIX, TOKEN_ROWS
 from openqwen.model.formats.checkpoint import Checkpoint
 from openqwen.model.formats.parts import Part, qwen2_parts
+from openqwen.model.formats.weights import save_tensors
 
 LAYERS = ("model.layers.", "transformer.h.")  # of module names that PEFT can find
 
@@ -60,12 +60,8 @@ def write_adapter(
     assert pairs, "the model has no adapters"
     settings = _settings(pairs, base, directory)
     _add_embeddings(model, parts, parameters, tensors, settings)
-    with atomic_path(directory / ADAPTER_WEIGHTS) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        save_file(plain, temporary, metadata={"format": "pt"})
-        temporary.chmod(mode)  # save_file leaves a file that only its owner may read
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    save_tensors(directory / ADAPTER_WEIGHTS, plain)
     write_json(directory / ADAPTER_CONFIG, settings)
 
 
