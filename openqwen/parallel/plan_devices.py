@@ -57,122 +57,121 @@ H100_SHARE, H100_CALIBRATION = 0.41, "12 published runs on H100, docs/plan.md"
 H200_SHARE, H200_CALIBRATION = 0.52, "6 published runs on H200, docs/plan.md"
 
 
-def _devices() -> tuple[Device, ...]:
-    a100 = (312e12, A100_SHARE)
-    h100 = (989.4e12, H100_SHARE)
-    return (
-        Device(
-            "a100-40g",
-            memory_bytes=40 * GIB,
-            peak_flops_per_s=a100[0],
-            memory_bytes_per_s=1.555e12,
-            intra_node_bytes_per_s=300e9,
-            inter_node_bytes_per_s=25e9,
-            devices_per_node=8,
-            compute_share=a100[1],
-            is_calibrated=True,
-            calibration=A100_CALIBRATION,
-            source="NVIDIA A100 data sheet (SXM); DGX A100: 8 × 200 Gb/s InfiniBand",
-        ),
-        Device(
-            "a100-80g",
-            memory_bytes=80 * GIB,
-            peak_flops_per_s=a100[0],
-            memory_bytes_per_s=2.039e12,
-            intra_node_bytes_per_s=300e9,
-            inter_node_bytes_per_s=25e9,
-            devices_per_node=8,
-            compute_share=a100[1],
-            is_calibrated=True,
-            calibration=A100_CALIBRATION,
-            source="NVIDIA A100 data sheet (SXM); DGX A100: 8 × 200 Gb/s InfiniBand",
-        ),
-        Device(
-            "h100-80g",
-            memory_bytes=80 * GIB,
-            peak_flops_per_s=h100[0],
-            memory_bytes_per_s=3.35e12,
-            intra_node_bytes_per_s=450e9,
-            inter_node_bytes_per_s=50e9,
-            devices_per_node=8,
-            compute_share=h100[1],
-            is_calibrated=True,
-            calibration=H100_CALIBRATION,
-            source="NVIDIA H100 data sheet (SXM5, 700 W); DGX H100: 8 × 400 Gb/s InfiniBand",
-        ),
-        Device(
-            "h200",
-            memory_bytes=141_000_000_000,
-            peak_flops_per_s=h100[0],
-            memory_bytes_per_s=4.8e12,
-            intra_node_bytes_per_s=450e9,
-            inter_node_bytes_per_s=50e9,
-            devices_per_node=8,
-            compute_share=H200_SHARE,
-            is_calibrated=True,
-            calibration=H200_CALIBRATION,
-            source="NVIDIA H200 data sheet (SXM); DGX H200: 8 × 400 Gb/s InfiniBand",
-        ),
-        Device(
-            "b200",
-            memory_bytes=180_000_000_000,
-            peak_flops_per_s=2250e12,
-            memory_bytes_per_s=8e12,
-            intra_node_bytes_per_s=900e9,
-            inter_node_bytes_per_s=50e9,
-            devices_per_node=8,
-            compute_share=h100[1],
-            is_calibrated=False,
-            calibration="taken over from h100-80g: about the same FLOPs a byte of memory read",
-            source="NVIDIA DGX B200 data sheet: 36 PFLOP/s of bf16 dense by 8 halves; 8 × 400 Gb/s",
-        ),
-        Device(
-            "l40s",
-            memory_bytes=48 * GIB,
-            peak_flops_per_s=362e12,
-            memory_bytes_per_s=0.864e12,
-            intra_node_bytes_per_s=32e9,
-            inter_node_bytes_per_s=6.25e9,
-            devices_per_node=8,
-            compute_share=0.40,
-            is_calibrated=False,
-            calibration="assumed: two thirds of the A100's, at half its memory rate a FLOP",
-            source="NVIDIA L40S data sheet; PCIe 4.0 x16; network assumed, 400 Gb/s a node",
-        ),
-        Device(
-            "rtx4090",
-            memory_bytes=24 * GIB,
-            peak_flops_per_s=165.2e12,
-            memory_bytes_per_s=1.008e12,
-            intra_node_bytes_per_s=12.5e9,
-            inter_node_bytes_per_s=1.56e9,
-            devices_per_node=8,
-            compute_share=A100_SHARE,
-            is_calibrated=False,
-            calibration="taken over from a100-80g: about the same FLOPs a byte of memory",
-            source="NVIDIA Ada whitepaper (float32 sums); no peer-to-peer: PCIe 4.0 through the "
-            "host, half each way; network assumed, 100 Gb/s a node",
-        ),
-        Device(
-            "cpu",
-            memory_bytes=24 * GIB,
-            peak_flops_per_s=1.8e12,
-            memory_bytes_per_s=23e9,
-            intra_node_bytes_per_s=5e9,
-            inter_node_bytes_per_s=1.25e9,
-            devices_per_node=1,
-            compute_share=0.27,
-            is_calibrated=False,
-            calibration="one training of tiny on two such cores, November 2026: 27 %",
-            source="measured: two cores with AVX-512 bf16, a product of 4096³ on a quiet machine; "
-            "network assumed, 10 Gb/s",
-        ),
-    )
+A100_PEAK, H100_PEAK = 312e12, 989.4e12
+
+DEVICES: tuple[Device, ...] = (
+    Device(
+        "a100-40g",
+        memory_bytes=40 * GIB,
+        peak_flops_per_s=A100_PEAK,
+        memory_bytes_per_s=1.555e12,
+        intra_node_bytes_per_s=300e9,
+        inter_node_bytes_per_s=25e9,
+        devices_per_node=8,
+        compute_share=A100_SHARE,
+        is_calibrated=True,
+        calibration=A100_CALIBRATION,
+        source="NVIDIA A100 data sheet (SXM); DGX A100: 8 × 200 Gb/s InfiniBand",
+    ),
+    Device(
+        "a100-80g",
+        memory_bytes=80 * GIB,
+        peak_flops_per_s=A100_PEAK,
+        memory_bytes_per_s=2.039e12,
+        intra_node_bytes_per_s=300e9,
+        inter_node_bytes_per_s=25e9,
+        devices_per_node=8,
+        compute_share=A100_SHARE,
+        is_calibrated=True,
+        calibration=A100_CALIBRATION,
+        source="NVIDIA A100 data sheet (SXM); DGX A100: 8 × 200 Gb/s InfiniBand",
+    ),
+    Device(
+        "h100-80g",
+        memory_bytes=80 * GIB,
+        peak_flops_per_s=H100_PEAK,
+        memory_bytes_per_s=3.35e12,
+        intra_node_bytes_per_s=450e9,
+        inter_node_bytes_per_s=50e9,
+        devices_per_node=8,
+        compute_share=H100_SHARE,
+        is_calibrated=True,
+        calibration=H100_CALIBRATION,
+        source="NVIDIA H100 data sheet (SXM5, 700 W); DGX H100: 8 × 400 Gb/s InfiniBand",
+    ),
+    Device(
+        "h200",
+        memory_bytes=141_000_000_000,
+        peak_flops_per_s=H100_PEAK,
+        memory_bytes_per_s=4.8e12,
+        intra_node_bytes_per_s=450e9,
+        inter_node_bytes_per_s=50e9,
+        devices_per_node=8,
+        compute_share=H200_SHARE,
+        is_calibrated=True,
+        calibration=H200_CALIBRATION,
+        source="NVIDIA H200 data sheet (SXM); DGX H200: 8 × 400 Gb/s InfiniBand",
+    ),
+    Device(
+        "b200",
+        memory_bytes=180_000_000_000,
+        peak_flops_per_s=2250e12,
+        memory_bytes_per_s=8e12,
+        intra_node_bytes_per_s=900e9,
+        inter_node_bytes_per_s=50e9,
+        devices_per_node=8,
+        compute_share=H100_SHARE,
+        is_calibrated=False,
+        calibration="taken over from h100-80g: about the same FLOPs a byte of memory read",
+        source="NVIDIA DGX B200 data sheet: 36 PFLOP/s of bf16 dense by 8 halves; 8 × 400 Gb/s",
+    ),
+    Device(
+        "l40s",
+        memory_bytes=48 * GIB,
+        peak_flops_per_s=362e12,
+        memory_bytes_per_s=0.864e12,
+        intra_node_bytes_per_s=32e9,
+        inter_node_bytes_per_s=6.25e9,
+        devices_per_node=8,
+        compute_share=0.40,
+        is_calibrated=False,
+        calibration="assumed: two thirds of the A100's, at half its memory rate a FLOP",
+        source="NVIDIA L40S data sheet; PCIe 4.0 x16; network assumed, 400 Gb/s a node",
+    ),
+    Device(
+        "rtx4090",
+        memory_bytes=24 * GIB,
+        peak_flops_per_s=165.2e12,
+        memory_bytes_per_s=1.008e12,
+        intra_node_bytes_per_s=12.5e9,
+        inter_node_bytes_per_s=1.56e9,
+        devices_per_node=8,
+        compute_share=A100_SHARE,
+        is_calibrated=False,
+        calibration="taken over from a100-80g: about the same FLOPs a byte of memory",
+        source="NVIDIA Ada whitepaper (float32 sums); no peer-to-peer: PCIe 4.0 through the "
+        "host, half each way; network assumed, 100 Gb/s a node",
+    ),
+    Device(
+        "cpu",
+        memory_bytes=24 * GIB,
+        peak_flops_per_s=1.8e12,
+        memory_bytes_per_s=23e9,
+        intra_node_bytes_per_s=5e9,
+        inter_node_bytes_per_s=1.25e9,
+        devices_per_node=1,
+        compute_share=0.27,
+        is_calibrated=False,
+        calibration="one training of tiny on two such cores, November 2026: 27 %",
+        source="measured: two cores with AVX-512 bf16, a product of 4096³ on a quiet machine; "
+        "network assumed, 10 Gb/s",
+    ),
+)
 
 
 def device_names() -> tuple[str, ...]:
     """Return the names that `find_device` takes."""
-    return tuple(device.name for device in _devices())
+    return tuple(device.name for device in DEVICES)
 
 
 def find_device(name: str) -> Device:
@@ -182,7 +181,7 @@ def find_device(name: str) -> Device:
         UserError: unknown; names the nearest.
     """
     wanted = name.lower().replace("_", "-").replace(" ", "-")
-    for device in _devices():
+    for device in DEVICES:
         if wanted == device.name:
             return device
     near = [known for known in device_names() if wanted and known.startswith(wanted)]
