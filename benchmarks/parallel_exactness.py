@@ -10,6 +10,7 @@ import argparse
 import multiprocessing
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from openqwen.train.optimiser import MasterAdamW
 from openqwen.train.sharded import ShardedAdamW
 from openqwen.train.step import next_token_loss
 
+TITLE = "Measured against one process"
 PAGE = ROOT / "docs" / "parallel.md"
 SHAPE = ModelConfig(
     vocab_size=512,
@@ -168,8 +170,8 @@ def differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> list[s
     return cells
 
 
-def table() -> str:
-    """Measure every layout."""
+def table(layouts: list[tuple[str, int, dict[str, Any]]]) -> Iterator[str]:
+    """Measure layout after layout; yield the table so far after each."""
     expected = [alone(dtype) for dtype in TYPES]
     noise = differences(expected[1], expected[0])
     lines = [
@@ -178,21 +180,18 @@ def table() -> str:
         "|---|---|---|---|---|---|---|---|",
         f"| one process, bfloat16 beside float32 | 1 | – | – | – | {' | '.join(noise)} |",
     ]
-    for name, count, sizes in LAYOUTS:
+    for name, count, sizes in layouts:
         cells = [str(count)]
         for found, right in zip(on_ranks(count, sizes), expected, strict=True):
             cells += differences(found, right)
         lines.append(f"| {name} | {' | '.join(cells)} |")
         say(lines[-1])
-    return "\n".join(lines)
+        yield "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write-docs", action="store_true", help="write into docs/parallel.md")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    body = (
+def section(rows: str) -> str:
+    """Return the docs section around the table."""
+    return (
         f"One optimiser step (AdamW, learning rate {LEARNING_RATE}) of a grouped-query model "
         f"(hidden {SHAPE.hidden_size}, {SHAPE.num_hidden_layers} layers, "
         f"{SHAPE.num_attention_heads} heads on {SHAPE.num_key_value_heads}, vocabulary "
@@ -200,11 +199,18 @@ def main() -> None:
         "against the same step on one process. Loss: relative. Gradients: largest difference of "
         "any element, by the largest gradient. Weights after the step: largest difference, by the "
         "learning rate (a whole step of Adam is 1).\n\n"
-        f"{table()}\n\n{provenance('python benchmarks/parallel_exactness.py --write-docs')}"
+        f"{rows}\n\n{provenance('python benchmarks/parallel_exactness.py --write-docs')}"
     )
-    print(body)
-    if args.write_docs:
-        write_section(PAGE, "parallel_exactness", "Measured against one process", body)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--write-docs", action="store_true", help="write into docs/parallel.md")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for rows in table(LAYOUTS):  # written as it grows: a run that is cut leaves what it measured
+        if args.write_docs:
+            write_section(PAGE, "parallel_exactness", TITLE, section(rows))
 
 
 if __name__ == "__main__":
