@@ -98,8 +98,8 @@ extern "C" void openqwen_attend(const Bf16* qkv, const int32_t* firsts, int batc
   const int group = heads / kv_heads, blocks = shape.blocks();
   static thread_local std::vector<Bf16> memory;
   const size_t whole = size_t(blocks) * BLOCK * size;
-  if (memory.size() < 2 * whole) memory.resize(2 * whole);
-  Bf16 *keys = memory.data(), *values = keys + whole;
+  if (memory.size() < 2 * whole + 32) memory.resize(2 * whole + 32);
+  Bf16 *keys = aligned(memory.data()), *values = keys + whole;
   for (int row = 0; row < batch; row++) {
     const Bf16* of_row = qkv + row * length * shape.width();
     const int32_t* of_firsts = firsts ? firsts + int64_t(row) * length : nullptr;

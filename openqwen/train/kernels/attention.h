@@ -19,6 +19,12 @@ struct Shape {
   float scale() const { return 1.0f / std::sqrt(float(size)); }
 };
 
+// the next place that begins a cache line
+template <typename T>
+inline T* aligned(T* p) {
+  return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(p) + 63) & ~uintptr_t(63));
+}
+
 // in assembly: gcc 12 moves the intrinsic's sums to memory and back
 inline void multiply_add(__m512& sum, __m512i pairs, const Bf16* spread) {
   asm("vdpbf16ps %2%{1to16%}, %1, %0"
