@@ -113,6 +113,16 @@ def test_many_ranks_train_as_one_process_to_the_order_of_sums(count, sizes):
         assert torch.equal(result["losses"], results[0]["losses"])
 
 
+@pytest.mark.dist
+def test_in_bfloat16_ranks_train_as_one_process_to_its_rounding():
+    losses, _ = one_process(torch.bfloat16)
+    exact, _ = one_process(torch.float32)
+    noise = (losses - exact).abs().max()  # what bfloat16 itself changes
+    assert noise > 0
+    for result in run_ranks(on_ranks, 2, {}, torch.bfloat16, {}):
+        assert (result["losses"] - losses).abs().max() < 2 * noise
+
+
 def go_on(sizes, directory, steps, dtype=torch.float32):
     """Take over the newest checkpoint, take steps, save; of one process where `sizes` is None."""
     model, settings = new_decoder(SHAPE, seed=1), config(**(sizes or {}))
