@@ -37,8 +37,8 @@ from openqwen.parallel.plan_layout import Job, Layout
 from openqwen.parallel.plan_memory import final_saved_bytes, memory_of, saved_bytes
 from openqwen.parallel.plan_search import search
 from openqwen.parallel.plan_speed import speed_of
-from openqwen.train import losses
 from openqwen.train.config import TrainingConfig
+from openqwen.train.losses import linear_token_loss
 from openqwen.train.sharded import ShardedAdamW
 
 PAGE = ROOT / "docs" / "plan.md"
@@ -110,8 +110,6 @@ def compare_memory(name: str, config: ModelConfig, length: int, layout: Layout) 
 
 def measure(config: ModelConfig, length: int, layout: Layout) -> dict[str, int]:
     """Return what the first rank of the group holds, by the project's own code."""
-    # a GPU has no kernel of ours, and a kernel would read memory that is not there
-    losses.can_fuse = lambda *_: False
     parallel = ParallelConfig(
         replicate=layout.replicate,
         shard=layout.shard,
@@ -147,7 +145,7 @@ def _loss_of(model: Decoder) -> Callable[[Tensor], Tensor]:
     def loss(ids_BT: Tensor) -> Tensor:
         hidden_ND = model.hidden(ids_BT).flatten(0, 1)
         targets_N = own_columns(model, ids_BT).flatten()
-        return losses.linear_token_loss(
+        return linear_token_loss(
             hidden_ND,
             model.lm_head.weight,
             targets_N,

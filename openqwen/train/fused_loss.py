@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._guards import detect_fake_mode
 
 from openqwen.train.kernels import ops
 
@@ -26,9 +27,15 @@ _kept = threading.local()  # a thread's buffer: fresh memory costs as much as fi
 
 
 def can_fuse(hidden_ND: Tensor, weight_VD: Tensor) -> bool:
-    """Return whether the kernels can do it: both bf16, on the CPU."""
+    """Return whether the kernels can do it: both bf16, on the CPU, in memory of their own.
+
+    A kernel takes addresses: tensors that only pretend to have memory (fake ones, wrappers) have
+    none, and where such a mode is on, results would have none.
+    """
     return (
-        hidden_ND.dtype == weight_VD.dtype == torch.bfloat16
+        all(type(tensor) in (Tensor, nn.Parameter) for tensor in (hidden_ND, weight_VD))
+        and detect_fake_mode() is None
+        and hidden_ND.dtype == weight_VD.dtype == torch.bfloat16
         and hidden_ND.device.type == "cpu"
         and weight_VD.is_contiguous()
         and ops.kernels_are_open()

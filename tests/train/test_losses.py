@@ -1,10 +1,14 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.testing import assert_close
+from torch.testing._internal.two_tensor import TwoTensor
 
 from openqwen.model.likelihood import IGNORED, logit_chunks, token_losses
-from openqwen.train.losses import linear_cross_entropy
+from openqwen.train.fused_loss import can_fuse
+from openqwen.train.kernels import ops
+from openqwen.train.losses import linear_cross_entropy, linear_token_loss
 
 
 def problem(rows=37, width=16, vocabulary=50, dtype=torch.float32):
@@ -54,3 +58,20 @@ def test_chunks_cover_every_row_once():
     chunks = logit_chunks(1000, 30_000)
     assert [row for c in chunks for row in range(1000)[c]] == list(range(1000))
     assert logit_chunks(3, 10**9) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+
+
+@pytest.mark.skipif(not ops.kernels_are_open(), reason="no kernels on this machine")
+def test_kernels_refuse_tensors_that_only_pretend_to_have_memory():
+    hidden, weight, targets = problem(dtype=torch.bfloat16)
+    assert can_fuse(hidden, weight)
+    assert not can_fuse(hidden.to("meta"), weight.to("meta"))
+    assert not can_fuse(TwoTensor(hidden, hidden), weight)  # a wrapper's memory is its parts'
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert not can_fuse(hidden, weight)  # results would be fake
+        fake = [mode.from_tensor(t) for t in (hidden, weight, targets)]
+    for pair in ((fake[0], fake[1]), (hidden, fake[1]), (fake[0], weight)):
+        assert not can_fuse(*pair)
+    nll, log_probs = linear_token_loss(*fake, lambda log_probs_N, rows: (-log_probs_N, None))
+    nll.backward()
+    assert (nll.shape, log_probs.shape) == ((), targets.shape)
+    assert fake[1].grad.shape == weight.shape
