@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from openqwen.core.errors import UserError
 from openqwen.core.log import say
@@ -168,15 +169,20 @@ def _meet(
         began = time.perf_counter()
         copy_BTD = x_BTD.detach().clone().requires_grad_(x_BTD.requires_grad)
         kept = None if dropout is None else _Outside(torch.clone)  # nothing is drawn
-        y_BTD = compiled(layer, copy_BTD, placement, dropout=kept)
-        wanted = [t for t in (copy_BTD, *layer.parameters()) if t.requires_grad]
-        if y_BTD.requires_grad:
-            torch.autograd.grad(y_BTD, wanted, torch.zeros_like(y_BTD), allow_unused=True)
+        with saved_tensors_hooks(_as_it_is, _as_it_is):  # not recompute's: it would come in here
+            y_BTD = compiled(layer, copy_BTD, placement, dropout=kept)
+            wanted = [t for t in (copy_BTD, *layer.parameters()) if t.requires_grad]
+            if y_BTD.requires_grad:
+                torch.autograd.grad(y_BTD, wanted, torch.zeros_like(y_BTD), allow_unused=True)
         _KNOWN.add(kind)
         seconds = time.perf_counter() - began
     if seconds > 1:  # a new shape may need no new code
         shape = " × ".join(str(n) for n in x_BTD.shape)
         say(f"{'compile':<14}a layer for inputs of {shape}: {seconds:.1f} s")
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _check_compiler() -> None:
