@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+DIST_LIMIT_S = 400  # of a test, whatever waits inside it
 POISON = "raise SystemExit('a package ran its own code')\n"
 
 
@@ -84,6 +86,25 @@ class LocalDebian:
 
     def _write_index(self) -> None:
         (self.folder / "Packages").write_text(self.index, encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def time_limit(request):
+    """End a test of several ranks that stands still: ranks may wait for each other for ever."""
+    if request.node.get_closest_marker("dist") is None:
+        yield
+        return
+
+    def end(*_):
+        pytest.fail(f"not done after {DIST_LIMIT_S} s: do its processes wait for each other?")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(DIST_LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.distributed.tensor import DTensor
 
 from openqwen.core.errors import UserError
 from openqwen.core.log import say
@@ -38,9 +39,14 @@ def apply_compile(model: Backbone) -> None:
         model: a decoder or a scorer; what recomputes its layers recomputes them compiled.
 
     Raises:
-        UserError: if there is no C++ compiler.
+        UserError: if there is no C++ compiler, or matrices are cut over ranks.
     """
     _check_compiler()
+    if any(isinstance(p, DTensor) for p in model.parameters()):  # FSDP2's come after this
+        raise UserError(
+            "parallel.compile = true with parallel.tensor > 1: torch can't compile the backward "
+            "pass of matrices cut over ranks; set parallel.compile to false or parallel.tensor to 1"
+        )
     keep_compiled_code(cache_directory() / "compiled")
     for layer in model.layers:
         if isinstance(layer, Compiled):

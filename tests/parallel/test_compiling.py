@@ -8,7 +8,10 @@ from spread_models import (
     rough_decoder,
     whole_gradients,
 )
+from test_axes_together import on_ranks as train_on_ranks
+from test_axes_together import one_process
 from torch._dynamo.utils import counters
+from torch.testing import assert_close
 
 from openqwen.core.errors import UserError
 from openqwen.core.seeds import generator_for
@@ -95,10 +98,9 @@ def test_a_machine_without_a_compiler_is_told_what_to_change(monkeypatch):
         apply_compile(rough_decoder())
 
 
-def on_ranks(sizes):
+def on_context_ranks():
     model, spread = rough_decoder(), rough_decoder()
-    apply_tensor_parallel(spread, mesh_of(**sizes))
-    apply_context_parallel(spread, mesh_of(**sizes), ParallelConfig(**sizes))
+    apply_context_parallel(spread, mesh_of(context=2), ParallelConfig(context=2))
     apply_recompute(spread, "layer")
     apply_compile(spread)
     inputs_BT, targets_BT = random_batch()
@@ -107,17 +109,50 @@ def on_ranks(sizes):
         nll = next_token_loss(each, inputs_BT, targets_BT)
         (nll / 50).backward()
         losses.append(float(nll))
-    if "context" in sizes:
-        assert own_columns(spread, targets_BT).shape[1] == 16
-        for parameter in spread.parameters():
-            torch.distributed.all_reduce(parameter.grad)
+    assert own_columns(spread, targets_BT).shape[1] == 16
+    for parameter in spread.parameters():
+        torch.distributed.all_reduce(parameter.grad)
     differs = largest_difference(whole_gradients(spread), whole_gradients(model))
     return {"loss": abs(losses[0] / losses[1] - 1), "gradients": differs}
 
 
 @pytest.mark.dist
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [{"tensor": 2}, {"context": 2}], ids=str)
-def test_layers_spread_over_ranks_compile(sizes):
-    for result in run_ranks(on_ranks, 2, sizes, timeout_s=400):
+def test_layers_that_share_a_sequence_compile():
+    for result in run_ranks(on_context_ranks, 2):
         assert max(result.values()) < 1e-5
+
+
+SHARDED = [
+    {"shard": 2, "compile": True},
+    {"shard": 2, "compile": True, "recompute": "layer"},
+    {"shard": 1, "context": 2, "compile": True, "context_exchange": "ring"},
+]
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", SHARDED, ids=str)
+def test_sharded_compiled_training_is_that_of_one_process(sizes):
+    losses, scored, state = one_process(torch.float32, 2, True, False)
+    for result in run_ranks(train_on_ranks, 2, sizes, torch.float32, 2, True, False):
+        assert_close(result["losses"], losses, rtol=1e-5, atol=0)
+        assert_close(result["scored"], scored, rtol=2e-5, atol=1e-5)
+        for name, value in state.items():
+            assert_close(result["state"][name], value, rtol=1e-4, atol=2e-5)
+
+
+def refusal_of_cut_matrices():
+    spread = rough_decoder()
+    apply_tensor_parallel(spread, mesh_of(tensor=2))
+    with pytest.raises(UserError) as refusal:
+        apply_compile(spread)
+    assert not any(isinstance(layer, Compiled) for layer in spread.layers)
+    return str(refusal.value)
+
+
+@pytest.mark.dist
+def test_matrices_cut_over_ranks_are_refused_with_the_settings_to_change():
+    for message in run_ranks(refusal_of_cut_matrices, 2):
+        assert "parallel.compile = true with parallel.tensor > 1" in message
+        assert "set parallel.compile to false or parallel.tensor to 1" in message

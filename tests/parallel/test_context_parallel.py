@@ -2,6 +2,7 @@ import pytest
 import torch
 from ranks import run_ranks
 from spread_models import (
+    grouped_config,
     largest_difference,
     mesh_of,
     random_batch,
@@ -14,6 +15,7 @@ from torch.testing import assert_close
 from openqwen.core.errors import UserError
 from openqwen.core.seeds import generator_for
 from openqwen.model.attention import attend
+from openqwen.model.decoder import new_decoder
 from openqwen.model.layers import Dropout
 from openqwen.model.likelihood import sequence_losses
 from openqwen.model.long_context import LongContext
@@ -106,7 +108,9 @@ def refusals(count):
     messages = []
     mesh, ring = mesh_of(context=count), ParallelConfig(context=count, context_exchange="ring")
     with pytest.raises(UserError) as refusal:
-        apply_context_parallel(scorer_from(rough_decoder(), seed=0), mesh, ring)
+        apply_context_parallel(
+            scorer_from(new_decoder(grouped_config(), seed=0), seed=0), mesh, ring
+        )
     messages.append(str(refusal.value))
     model = spread_decoder(count, "ring")
     with pytest.raises(UserError) as refusal:

@@ -1,3 +1,6 @@
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +10,33 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
+def ended(call, *, timeout_s):
+    """Return the ended process; one that takes longer is told to end, and its workers with it."""
+    job = subprocess.Popen(
+        call,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = job.communicate(timeout=timeout_s)
+    except BaseException:
+        os.killpg(
+            job.pid, signal.SIGTERM
+        )  # a launcher passes it on; a kill would leave its workers
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.communicate(timeout=60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+        raise
+    return subprocess.CompletedProcess(call, job.returncode, stdout, stderr)
+
+
 @pytest.mark.dist
 def test_a_job_whose_worker_is_killed_mends_itself_with_equal_bits(tmp_path):
     call = [sys.executable, ROOT / "benchmarks" / "killed_worker.py", "--kills", "1"]
-    done = subprocess.run(
-        [*map(str, call), "--folder", str(tmp_path)], capture_output=True, text=True, timeout=300
-    )
+    done = ended([*map(str, call), "--folder", str(tmp_path)], timeout_s=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("the same bits") == 6
     assert "differs" not in done.stdout
@@ -21,7 +45,7 @@ def test_a_job_whose_worker_is_killed_mends_itself_with_equal_bits(tmp_path):
 def launched(*arguments, ranks=2):
     call = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     call += ["--nproc-per-node", str(ranks), "-m", "openqwen", *map(str, arguments)]
-    return subprocess.run(call, capture_output=True, text=True, timeout=120)
+    return ended(call, timeout_s=120)
 
 
 @pytest.mark.dist
