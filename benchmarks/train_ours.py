@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from train_turns import Trainee, name_ranges, serve_trainee
 
+from openqwen.core.runtime import set_determinism
 from openqwen.core.workers import Workers
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import new_decoder
@@ -46,6 +47,7 @@ class Ours(Trainee):
             intermediate_size=job["intermediate_size"],
             train_length=job["context"],
         )
+        set_determinism(0)
         self.model = new_decoder(self.shape, seed=0)
         config = PretrainConfig(num_steps=1000, learning_rate=LEARNING_RATE)
         self.optimiser = open_optimiser(self.model, config, compute_dtype=DTYPE)

@@ -34,6 +34,7 @@ from openqwen.core.manifest import (
     manifest_hash,
 )
 from openqwen.core.runtime import (
+    give_memory_back,
     host_description,
     is_launched,
     peak_memory_bytes,
@@ -184,6 +185,7 @@ def _begin(
 
 def _worked(stage: Stage, work: StageWork) -> tuple[dict[str, Any], float]:
     """Do a stage's work; return its counts and the seconds it took."""
+    give_memory_back()  # of the stage before
     reset_peak_memory()
     started = time.monotonic()
     return _load(stage.run)(work), time.monotonic() - started

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.errors import UserError
-from openqwen.core.runtime import is_launched, pick_device
+from openqwen.core.runtime import is_launched, keep_freed_memory, pick_device
 from openqwen.core.workers import Workers
 from openqwen.model.backbone import Backbone
 from openqwen.parallel.compiling import apply_compile
@@ -100,6 +100,8 @@ def open_optimiser(
     Raises:
         UserError: if the parallel settings do not fit the number of processes.
     """
+    if model.device.type == "cpu":
+        keep_freed_memory()
     if is_launched():
         device = pick_device() if model.device.type == "meta" else model.device
         mesh = open_mesh(config.parallel, device)

@@ -17,7 +17,7 @@ from torch._guards import detect_fake_mode
 
 from openqwen.train.kernels import ops
 
-CHUNK_BYTES = 16 << 20  # of logits that one product writes: what a last-level cache takes
+CHUNK_BYTES = 32 << 20  # of logits that one product writes: what a last-level cache takes
 LEAST_ROWS = 128  # of a chunk: below, the product spends its time on arranging the weights
 BUFFER_BYTES = 160 << 20  # of logits' gradients that wait
 

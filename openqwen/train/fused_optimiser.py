@@ -2,8 +2,9 @@
 
     sums = GradientSums(masters, parts)
     sums.add(gradients)                                    # of each micro-batch
-    norm = sums.finish(workers.map)
-    update_master(master, state, sums.totals[i], copy, rates)
+    norm = sums.norm(workers.map)
+    update_master(master, state, sums.of(i), copy, rates)
+    sums.clear()
 
 The same formulas as torch's AdamW; sums, moments and masters are float32.
 """
@@ -23,46 +24,56 @@ CLIP_EPSILON = 1e-6  # beside the norm, as in torch.nn.utils.clip_grads_with_nor
 MOST_WAITING = 2  # micro-batches whose gradients are added in one pass
 
 Run = Callable[[Callable[[int], list[float]], Iterable[int]], Iterable[list[float]]]
+Summands = tuple[list[Tensor], Tensor | None]
 
 
 class GradientSums:
-    """Gradients of a step's micro-batches, added in float32 in their order, and their norm."""
+    """Gradients of a step's micro-batches, added in float32 in their order, and their norm.
+
+    The last few are added where the sum is read, so that a step of few needs no memory for sums.
+    """
 
     def __init__(self, masters: Sequence[Tensor], parts: Sequence[Sequence[int]]) -> None:
         """Take the parameters' shapes, and which of them are worked on together."""
         self.masters, self.parts = masters, parts
-        self.totals: list[Tensor] = []  # kept from step to step: fresh memory costs a pass
-        self._waiting: list[Sequence[Tensor]] = []
+        self._totals: list[Tensor] = []  # kept from step to step: fresh memory costs a pass
+        self._waiting: list[list[Tensor]] = []
         self._has_sum = False
 
     def add(self, gradients: Sequence[Tensor]) -> None:
         """Take one micro-batch's gradients, in the masters' order."""
-        if not self.totals:
-            self.totals = [torch.empty_like(master) for master in self.masters]
         if len(self._waiting) == MOST_WAITING:
-            for part in range(len(self.parts)):
-                self._fold(part)
+            if not self._totals:
+                self._totals = [torch.empty_like(master) for master in self.masters]
+            for i, total in enumerate(self._totals):
+                waiting, before = self.of(i)
+                ops.fold(waiting, before, out=total)
             self._waiting, self._has_sum = [], True
-        self._waiting.append(gradients)
+        self._waiting.append([gradient.contiguous() for gradient in gradients])
 
-    def finish(self, run: Run) -> float:
-        """Return the norm of what stands in `totals` from here on; `run` maps over the parts.
+    def of(self, i: int) -> Summands:
+        """Return what parameter `i`'s gradient is the sum of: a list in its order, a sum before."""
+        return [of_all[i] for of_all in self._waiting], self._totals[i] if self._has_sum else None
+
+    def norm(self, run: Run) -> float:
+        """Return the norm of the sum of all that was taken; `run` maps over the parts.
 
         Squares are added parameter by parameter, whoever worked on them.
         """
         found = [0.0] * len(self.masters)
-        for part, squares in zip(self.parts, run(self._fold, range(len(self.parts))), strict=True):
+        for part, squares in zip(
+            self.parts, run(self._squares, range(len(self.parts))), strict=True
+        ):
             for i, square in zip(part, squares, strict=True):
                 found[i] = square
-        self._waiting, self._has_sum = [], False
         return math.sqrt(sum(found))
 
-    def _fold(self, part: int) -> list[float]:
-        """Bring the sums of one part up to date; return the sum of squares of each."""
-        return [
-            ops.fold([of_all[i] for of_all in self._waiting], self.totals[i], add=self._has_sum)
-            for i in self.parts[part]
-        ]
+    def clear(self) -> None:
+        """Drop what was taken: the next step begins."""
+        self._waiting, self._has_sum = [], False
+
+    def _squares(self, part: int) -> list[float]:
+        return [ops.fold(*self.of(i), out=None) for i in self.parts[part]]
 
 
 @dataclass(frozen=True)
@@ -93,14 +104,18 @@ def clip_factor(norm: float, limit: float) -> float:
 
 
 def update_master(
-    master: Tensor, state: dict[str, Tensor], gradient: Tensor, copy: Tensor | None, rates: Rates
+    master: Tensor,
+    state: dict[str, Tensor],
+    gradient: Summands,
+    copy: Tensor | None,
+    rates: Rates,
 ) -> None:
     """Take one AdamW step in place (Loshchilov & Hutter 2019).
 
     Args:
         master: float32.
         state: torch's `step`, `exp_avg` and `exp_avg_sq` of this master; filled where empty.
-        gradient: float32, not yet clipped.
+        gradient: what it is the sum of, not yet clipped.
         copy: bf16, takes the new master; None where the model computes in the master itself.
         rates: of this step.
     """
@@ -119,4 +134,4 @@ def update_master(
         (1 - rates.beta2**count) ** -0.5,
     )
     moments = state["exp_avg"], state["exp_avg_sq"]
-    ops.adamw(master, moments, gradient, copy, numbers=numbers)
+    ops.adamw(master, moments, *gradient, copy, numbers=numbers)

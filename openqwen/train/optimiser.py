@@ -132,14 +132,16 @@ class MasterAdamW:
         """
         run = map if workers is None else workers.map
         if self.sums is not None:
-            norm = torch.tensor(self.sums.finish(run), dtype=torch.float32)
+            norm = torch.tensor(self.sums.norm(run), dtype=torch.float32)
         else:
             norm = nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
-        if accept is not None and not accept(norm):
-            for master in self.masters:
-                master.grad = None
-            return norm
-        list(run(lambda number: self._update(number, learning_rate, norm), range(len(self.parts))))
+        if accept is None or accept(norm):
+            parts = range(len(self.parts))
+            list(run(lambda number: self._update(number, learning_rate, norm), parts))
+        for master in self.masters:
+            master.grad = None
+        if self.sums is not None:
+            self.sums.clear()
         return norm
 
     @torch.no_grad()
@@ -154,7 +156,6 @@ class MasterAdamW:
         for group in adamw.param_groups:
             group["lr"] = learning_rate
         adamw.step()
-        adamw.zero_grad(set_to_none=True)
         if not self.shares_memory:
             torch._foreach_copy_([self.parameters[i] for i in part], masters)
 
@@ -173,7 +174,7 @@ class MasterAdamW:
             for master in group["params"]:
                 i = place[id(master)]
                 copy = None if self.shares_memory else self.parameters[i]
-                update_master(master, adamw.state[master], self.sums.totals[i], copy, rates)
+                update_master(master, adamw.state[master], self.sums.of(i), copy, rates)
 
     def state(self) -> dict[str, Tensor]:
         """Return everything a resumed run needs, by name: masters, both moments, step counts."""

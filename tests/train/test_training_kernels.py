@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from openqwen.model.rope import inverse_frequencies, rotary_tables
 from openqwen.model.rope import rotate as plain_rotate
+from openqwen.train.fused_optimiser import GradientSums
 from openqwen.train.kernels import ops
 
 pytestmark = pytest.mark.skipif(not ops.kernels_are_open(), reason="no kernels on this machine")
@@ -164,11 +165,32 @@ def test_log_probabilities_and_slopes_of_the_logits(width):
 def test_gradients_add_up_in_float32_and_in_order(dtype):
     first, second, third = (draw(10_001, seed=seed).to(dtype) for seed in range(3))
     total = torch.full((10_001,), 77.0)
-    ops.fold([first, second], total, add=False)
+    ops.fold([first, second], None, out=total)
     assert torch.equal(total, first.float() + second.float())
-    squares = ops.fold([third], total, add=True)
-    assert torch.equal(total, first.float() + second.float() + third.float())
-    assert squares == pytest.approx(float(total.double().square().sum()), rel=1e-6)
+    whole = total + third.float()
+    squares = ops.fold([third], total, out=None)
+    assert torch.equal(total, first.float() + second.float())
+    assert squares == pytest.approx(float(whole.double().square().sum()), rel=1e-6)
+    assert ops.fold([third], total, out=total) == squares
+    assert torch.equal(total, whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_update_reads_the_sum_of_what_was_taken(dtype):
+    gradients = [draw(1003, seed=seed).to(dtype) for seed in range(5)]
+    whole = sum(g.float() for g in gradients[1:]) + gradients[0].float()
+    sums = GradientSums([torch.zeros(1003)], [[0]])
+    for gradient in gradients:
+        sums.add([gradient])
+    assert sums.norm(map) == pytest.approx(float(whole.double().norm()), rel=1e-6)
+    numbers = (0.5, 0.9, 0.95, 1e-8, 1.0, 1e-3, 1.0)
+    kept = [torch.zeros(1003) for _ in range(6)]
+    ops.adamw(kept[0], (kept[1], kept[2]), *sums.of(0), None, numbers=numbers)
+    ops.adamw(kept[3], (kept[4], kept[5]), [whole], None, None, numbers=numbers)
+    torch.testing.assert_close(kept[1], kept[4], rtol=1e-5, atol=1e-6)
+    sums.clear()
+    sums.add([gradients[0]])
+    assert sums.norm(map) == pytest.approx(float(gradients[0].double().norm()), rel=1e-6)
 
 
 def test_adamw_is_torchs():
@@ -181,7 +203,8 @@ def test_adamw_is_torchs():
         master.grad = gradient * 0.5
         theirs.step()
         numbers = (0.5, 0.9, 0.95, 1e-8, 1 - 3e-3 * 0.1, 3e-3 / (1 - 0.9**step))
-        ops.adamw(mine, moments, gradient, copy, numbers=(*numbers, (1 - 0.95**step) ** -0.5))
+        rates = (*numbers, (1 - 0.95**step) ** -0.5)
+        ops.adamw(mine, moments, [gradient], None, copy, numbers=rates)
     torch.testing.assert_close(mine, master.detach(), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(moments[1], theirs.state[master]["exp_avg_sq"], rtol=1e-5, atol=0)
     assert torch.equal(copy, mine.bfloat16())

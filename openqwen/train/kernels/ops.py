@@ -9,6 +9,7 @@ the one processor of its thread, without the interpreter's lock.
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,32 +153,26 @@ def logit_gradients(
     )
 
 
-def fold(gradients: Sequence[Tensor], total: Tensor, *, add: bool) -> float:
-    """Set the float32 `total` to the sum of gradients in their order, or add them to it.
+def fold(gradients: Sequence[Tensor], total: Tensor | None, *, out: Tensor | None) -> float:
+    """Add gradients in their order to a sum; return the sum of its squares.
 
     Args:
-        gradients: of one parameter, at least one; all bf16 or all float32.
-        total: of the same shape.
-        add: whether `total` holds a sum already.
+        gradients: of one parameter, at least one, contiguous; all bf16 or all float32.
+        total: what they are added to, float32, or None for nothing.
+        out: takes the sum, may be `total`; None where only the squares are asked for.
 
     Returns:
-        The sum of the total's squares, in double precision over blocks.
+        The squares in double precision over blocks.
     """
-    kept = [gradient.contiguous() for gradient in gradients]
-    assert {(g.dtype, g.shape) for g in kept} == {(kept[0].dtype, total.shape)}, "of one parameter"
-    pointers = (ctypes.c_void_p * len(kept))(*(gradient.data_ptr() for gradient in kept))
-    return float(
-        _library().openqwen_fold(
-            ctypes.addressof(pointers), int(kept[0].dtype == torch.bfloat16), len(kept),
-            total.numel(), _at(total), int(add),
-        )
-    )  # fmt: skip
+    listed = _listed(gradients)
+    return float(_library().openqwen_fold(*listed, gradients[0].numel(), _at(total), _at(out)))
 
 
 def adamw(
     master: Tensor,
     moments: tuple[Tensor, Tensor],
-    gradient: Tensor,
+    gradients: Sequence[Tensor],
+    total: Tensor | None,
     copy: Tensor | None,
     *,
     numbers: tuple[float, float, float, float, float, float, float],
@@ -187,15 +182,24 @@ def adamw(
     Args:
         master: the parameter.
         moments: first and second.
-        gradient: summed, not yet clipped.
+        gradients: as in `fold`; their sum is not yet clipped.
+        total: as in `fold`.
         copy: takes the new master rounded, or None.
         numbers: what scales the gradient, beta1, beta2, epsilon, 1 - rate · decay,
             rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t).
     """
     _library().openqwen_adamw(
-        _at(master), _at(moments[0]), _at(moments[1]), _at(gradient), master.numel(), *numbers,
-        _at(copy),
+        _at(master), _at(moments[0]), _at(moments[1]), *_listed(gradients), master.numel(),
+        _at(total), *numbers, _at(copy),
     )  # fmt: skip
+
+
+def _listed(gradients: Sequence[Tensor]) -> tuple[Any, int, int]:
+    """Return pointers to gradients of one parameter, whether they are bf16, and their number."""
+    first = gradients[0]
+    assert all((g.dtype, g.shape) == (first.dtype, first.shape) for g in gradients), "of one kind"
+    pointers = (ctypes.c_void_p * len(gradients))(*(_at(gradient) for gradient in gradients))
+    return pointers, int(first.dtype == torch.bfloat16), len(gradients)
 
 
 _ARGUMENTS: dict[str, str] = {  # p pointer, i int, l long, f float
@@ -209,8 +213,8 @@ _ARGUMENTS: dict[str, str] = {  # p pointer, i int, l long, f float
     "openqwen_add_rows": "plip",
     "openqwen_log_probs": "pllppp",
     "openqwen_logit_gradients": "pllppp",
-    "openqwen_fold": "piilpi",
-    "openqwen_adamw": "pppplfffffffp",
+    "openqwen_fold": "piilpp",
+    "openqwen_adamw": "ppppiilpfffffffp",
 }
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "l": ctypes.c_int64, "f": ctypes.c_float}
 _declared: list[ctypes.CDLL] = []
