@@ -49,8 +49,9 @@ def models(tmp_path_factory):
     )
     root = tmp_path_factory.mktemp("models")
     policy = new_decoder(shape, seed=0)
-    export(root / "policy", policy, tokenizer, lineage_hash="policy")
-    export(root / "reward", scorer_from(policy, seed=1), tokenizer, lineage_hash="reward")
+    export(root / "policy", policy, tokenizer, dtype=torch.float32, lineage_hash="policy")
+    scorer = scorer_from(policy, seed=1)
+    export(root / "reward", scorer, tokenizer, dtype=torch.float32, lineage_hash="reward")
     return root
 
 
