@@ -133,7 +133,9 @@ def test_marked_pieces_join_to_the_text_and_mark_the_assistants_words(byte_token
 
 
 class Talk:
-    """A conversation for the encoder, which asks for its messages only."""
+    """A conversation for the encoder, which asks for its name and messages only."""
+
+    id = "made"
 
     def __init__(self, *messages):
         self.messages = talk(*messages)

@@ -87,8 +87,9 @@ def test_the_verb_collects_for_people_and_by_a_reward_model(tmp_path, byte_token
     )
     for name in ("one", "two"):
         model = new_decoder(shape, seed=len(name) + ord(name[0]))
-        export(tmp_path / name, model, byte_tokenizer, lineage_hash="")
-    export(tmp_path / "rm", scorer_from(model, seed=1), byte_tokenizer, lineage_hash="")
+        export(tmp_path / name, model, byte_tokenizer, dtype=torch.float32, lineage_hash="")
+    scorer = scorer_from(model, seed=1)
+    export(tmp_path / "rm", scorer, byte_tokenizer, dtype=torch.float32, lineage_hash="")
     talks = tmp_path / "talks.jsonl"
     rows = [{"instruction": f"Say {i}", "output": "ok"} for i in range(5)]
     talks.write_text("".join(json.dumps(row) + "\n" for row in rows))

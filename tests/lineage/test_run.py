@@ -26,7 +26,7 @@ def hashes(run):
         path.relative_to(run).as_posix(): sha256_file(path)
         for path in sorted(run.rglob("*"))
         if path.is_file() and path.name not in skipped
-        if not {"report", "replaced"} & set(path.relative_to(run).parts)
+        if not {"report", "replaced", "events"} & set(path.relative_to(run).parts)
     }
 
 
