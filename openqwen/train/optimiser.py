@@ -55,23 +55,7 @@ class MasterAdamW:
             and ops.kernels_are_open()
             else None
         )
-        self.adamws = [self._adamw([self.masters[i] for i in part], config) for part in self.parts]
-
-    @staticmethod
-    def _adamw(masters: list[Tensor], config: TrainingConfig) -> torch.optim.AdamW:
-        decayed = [m for m in masters if m.ndim >= 2]
-        others = [m for m in masters if m.ndim < 2]
-        groups = [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            fused=True,
-        )
+        self.adamws = [torch_adamw([self.masters[i] for i in part], config) for part in self.parts]
 
     def add_gradients(
         self,
@@ -205,6 +189,23 @@ class MasterAdamW:
                     adamw.state.pop(self.masters[i], None)
         if not self.shares_memory:
             torch._foreach_copy_(self.parameters, self.masters)
+
+
+def torch_adamw(masters: Sequence[Tensor], config: TrainingConfig) -> torch.optim.AdamW:
+    """Return torch's fused AdamW of float32 masters; only matrices decay."""
+    decayed = [m for m in masters if m.ndim >= 2]
+    others = [m for m in masters if m.ndim < 2]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        fused=True,
+    )
 
 
 def _even_parts(tensors: Sequence[Tensor]) -> list[list[int]]:

@@ -28,6 +28,7 @@ from openqwen.parallel.parallelize import parallelize
 from openqwen.parallel.sharding import Root, reshard
 from openqwen.parallel.unpack import published_names
 from openqwen.train.config import TrainingConfig
+from openqwen.train.optimiser import torch_adamw
 from openqwen.train.sharded_state import fill_shard, fill_state, parts_of
 
 Item = TypeVar("Item")
@@ -98,19 +99,7 @@ class ShardedAdamW:
 
     def _adamw(self, config: TrainingConfig) -> torch.optim.AdamW:
         """Return torch's optimiser of this rank's shards, its state in our DTensors' memory."""
-        decayed = [m for m in self.masters if m.ndim >= 2]
-        others = [m for m in self.masters if m.ndim < 2]
-        groups = [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            fused=True,
-        )
+        adamw = torch_adamw(self.masters, config)
         for i, master in enumerate(self.masters):
             adamw.state[master] = {
                 "step": torch.zeros((), dtype=torch.float32, device=master.device),
