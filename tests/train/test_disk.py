@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -116,10 +117,16 @@ def test_a_disk_that_fills_loses_nothing(shards, small_disk, tmp_path):
 
 
 class Limited(PretrainTrainer):
-    """From its sixth step on no file may have more than 100 kB."""
+    """From its sixth step on no file may have more than 100 kB; what was saved before is on disk."""
+
+    out: Path
 
     def step(self, step):
         if step == 5:
+            deadline = time.monotonic() + 60  # a thread may still be writing step 4
+            while [s.step for s in sealed(checkpoints_of(self.out))] != [4, 2]:
+                assert time.monotonic() < deadline, "the checkpoint of step 4 never came"
+                time.sleep(0.01)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
         return super().step(step)
 
@@ -129,6 +136,7 @@ def test_a_limit_of_the_file_size_is_a_full_disk(shards, tmp_path, asynchronous)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     if before[1] != resource.RLIM_INFINITY:
         pytest.skip("this process has a limit already")
+    Limited.out = tmp_path
     trainer = pretrainer(shards, kind=Limited, checkpoints={"asynchronous": asynchronous})
     try:
         with pytest.raises(UserError) as caught:
