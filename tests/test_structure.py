@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "openqwen"
 FILES = sorted(PACKAGE.rglob("*.py"))
 EVERYTHING = {p.name for p in PACKAGE.iterdir() if p.is_dir() and (p / "__init__.py").is_file()}
-CONFIG_ROOMS = {"data", "tokenizer", "train", "eval", "report", "model", "parallel"}
+CONFIG_ROOMS = {"agent", "data", "tokenizer", "train", "eval", "report", "model", "parallel"}
 
 MAY_IMPORT = {
     "core": set(),
@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "parallel": {"core", "model"},
     "infer": {"core", "tokenizer", "model", "parallel"},
     "train": {"core", "tokenizer", "data", "model", "parallel"},
-    "eval": {"core", "tokenizer", "data", "model", "infer"},
+    "agent": {"core", "tokenizer", "data", "infer"},
+    "eval": {"core", "tokenizer", "data", "model", "infer", "agent"},
     "studies": EVERYTHING - {"cli", "lineage", "report"},
     "recipes": {"core"} | CONFIG_ROOMS,  # of these, config modules only
     "lineage": EVERYTHING - {"cli"},

@@ -117,7 +117,7 @@ def test_a_disk_that_fills_loses_nothing(shards, small_disk, tmp_path):
 
 
 class Limited(PretrainTrainer):
-    """From its sixth step on no file may have more than 100 kB; what was saved before is on disk."""
+    """From its sixth step on no file may have more than 100 kB; what came before is on disk."""
 
     out: Path
 
