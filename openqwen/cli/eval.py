@@ -1,77 +1,175 @@
-"""`openqwen eval`: measure models; today the reward suite of Table 4."""
+"""`openqwen eval`: measure a model on the field's benchmarks and our own, or compare two runs."""
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from openqwen.cli.model_options import add_loading_arguments
 
 NAME = "eval"
-HELP = "measure models on a suite (reward: accuracy on preference pairs, Table 4)"
-EXAMPLE = "openqwen eval runs/tiny/reward --suite reward --data helpful.jsonl harmless.jsonl"
+HELP = "measure a model on suites and tasks, or compare two measured models"
+EXAMPLE = """\
+openqwen eval list
+openqwen eval runs/tiny/base --tasks hellaswag piqa --data benchmarks --limit 200 --out eval/base
+openqwen eval my-chat --suite chat --data benchmarks --out eval/chat
+openqwen eval http://localhost:8000/v1#my-model --tasks gsm8k --chat --data benchmarks --out eval/x
+openqwen eval compare eval/base eval/chat
+openqwen eval my-reward --suite reward --data helpful.jsonl harmless.jsonl"""
+
+SUITES = ("base", "chat", "code", "math", "tools", "report", "reward")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="reward model directories")
-    parser.add_argument("--suite", required=True, choices=("reward",), help="what is measured")
     parser.add_argument(
-        "--data", nargs="+", required=True, metavar="FILE", help="preference pairs, a set a file"
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="a model directory, GGUF file, hub id or endpoint (http://…#model); or `list` for the "
+        "tasks there are, or `compare DIR DIR` for two runs of this verb",
     )
-    parser.add_argument("--max-tokens", type=int, default=2048, help="of a conversation (2048)")
-    parser.add_argument("--out", help="file to write the numbers to, JSON")
+    parser.add_argument("--suite", choices=SUITES, help="the tasks of a table of the report")
+    parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="tasks by name")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="folder with benchmarks in their original forms (docs/evaluation.md); for the reward "
+        "suite files of preference pairs",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="items a task, drawn by the seed")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (0)")
+    parser.add_argument("--shots", type=int, metavar="N", help="examples before a question")
+    parser.add_argument(
+        "--chat", action="store_true", help="conversations instead of plain texts (suite chat: on)"
+    )
+    parser.add_argument(
+        "--trained-on",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="the model's training texts: items found in them are marked, and the score on the "
+        "others printed",
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, default=2048, help="reward suite: of a conversation (2048)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="directory for results.json and every item; a rerun goes on"
+    )
+    add_loading_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure each model on each file and print a table beside the report's."""
+    """Do what the first word and the suite ask for."""
     from openqwen.core.errors import UserError
-    from openqwen.core.files import write_json
-    from openqwen.core.log import say
-    from openqwen.data.inputs.origin import SetAside
-    from openqwen.data.training.preferences import read_pairs
-    from openqwen.eval.reward_suite import evaluate_pairs
 
-    set_aside = SetAside()
-    pairs = list(read_pairs([Path(name) for name in args.data], set_aside=set_aside))
-    if set_aside.counts:
-        say(set_aside.summary())
-    if not pairs:
-        raise UserError(f"{', '.join(args.data)}: no preference pair in them")
-    tables = {
-        model: evaluate_pairs(Path(model), pairs, max_tokens=args.max_tokens)
-        for model in args.models
-    }
-    for line in _lines(tables):
-        print(line)
-    if args.out:
-        write_json(Path(args.out), tables)
+    if args.models[0] == "list":
+        return _list()
+    if args.models[0] == "compare":
+        if len(args.models) != 3:
+            raise UserError("compare takes two directories: openqwen eval compare DIR DIR")
+        return _compare(Path(args.models[1]), Path(args.models[2]))
+    if args.suite == "reward":
+        from openqwen.cli.eval_reward import run_reward
+
+        return run_reward(args)
+    return _measure(args)
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from openqwen.agent.models import LocalModel
+    from openqwen.agent.open_model import open_model
+    from openqwen.cli.model_options import loading_options
+    from openqwen.core.errors import UserError
+    from openqwen.core.log import say, warn
+    from openqwen.eval.result_table import result_lines
+    from openqwen.eval.results import read_result
+    from openqwen.eval.run import Plan, describe, evaluate
+    from openqwen.eval.tasks.catalogue import resolve
+    from openqwen.infer.hub import find_model
+
+    if len(args.models) != 1:
+        raise UserError(f"one model at a time, got {len(args.models)}: {' '.join(args.models)}")
+    if not args.out:
+        raise UserError("--out DIR is missing: where results.json and every item go")
+    if args.limit is not None and args.limit < 1:
+        raise UserError(f"--limit must be at least 1, got {args.limit}")
+    tasks = resolve(args.tasks, [args.suite] if args.suite else [])
+    name = args.models[0]
+    data = _data_folder(args.data)
+    model = open_model(name, **loading_options(args))
+    warn(f"{name}: {describe(model)}")
+    is_local = isinstance(model, LocalModel)
+    plan = Plan(
+        model=model,
+        tasks=tasks,
+        out=Path(args.out),
+        data=data,
+        limit=args.limit,
+        seed=args.seed,
+        is_chat=args.chat or args.suite == "chat",
+        shots=args.shots,
+        must=bool(args.tasks),
+        trained_on=[Path(path) for path in args.trained_on],
+        identity=_identity(find_model(name)) if is_local else name,
+    )
+    found = evaluate(plan)
+    results = [read_result(plan.out, task) for task in found["tasks"]]
+    for line in result_lines(results):
+        say(line)
+    say(f"{plan.out / 'results.json'}")
     return 0
 
 
-def _lines(tables: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
-    """Return a Markdown table: a row a model, a column a set; then the control and the report's."""
-    from openqwen.report.reported import reported
+def _data_folder(paths: list[str]) -> Path | None:
+    """Return the folder with benchmarks: the one named, or that of OPENQWEN_DATA.
 
-    sets = list(next(iter(tables.values())))
-    rows = [
-        ["accuracy, % (95 % interval)", *(f"{s}, n = {_first(tables, s)['n']:,}" for s in sets)]
+    Raises:
+        UserError: if there is no such folder.
+    """
+    from openqwen.core.errors import UserError
+    from openqwen.core.runtime import development_data
+
+    if not paths:
+        return development_data()
+    folder = Path(paths[0])
+    if len(paths) > 1 or not folder.is_dir():
+        raise UserError(f"--data {' '.join(paths)}: name one folder with benchmark files")
+    return folder
+
+
+def _identity(path: Path) -> str:
+    """Return a number that changes with a model's files."""
+    from openqwen.eval.kept import stamp
+    from openqwen.eval.responses import Responses
+
+    return Responses.key(stamp(path))
+
+
+def _list() -> int:
+    from openqwen.core.log import say
+    from openqwen.eval.tasks.catalogue import TASKS
+
+    for name, info in TASKS.items():
+        shots = f"{info.shots} shots" if info.kind == "harness" else "ours"
+        say(f"{name:<22} {', '.join(info.suites):<28} {shots:<9} {info.about}")
+    return 0
+
+
+def _compare(first: Path, second: Path) -> int:
+    from openqwen.core.log import say
+    from openqwen.eval.compare import compare_runs
+
+    rows: list[list[str]] = [
+        [
+            *("task", "metric", "n", str(first), str(second)),
+            *("difference (95 % interval, paired)", "better / worse", "finding"),
+        ]
     ]
-    for model, table in tables.items():
-        cells = []
-        for name in sets:
-            low, high = table[name]["interval"]
-            cells.append(
-                f"{100 * table[name]['accuracy']:.1f} ({100 * low:.1f} – {100 * high:.1f})"
-            )
-        rows.append([model, *cells])
-    longer = [f"{100 * _first(tables, name)['longer_wins']:.1f}" for name in sets]
-    rows.append(["control: the longer answer wins", *longer])
+    rows += [found.row() for found in compare_runs(first, second)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|---" * len(rows[0]) + "|")
-    theirs = reported()["table4_reward"]
-    for name, values in theirs["rows"].items():
-        known = zip(theirs["columns"], values, strict=True)
-        lines.append(f"the report's {name}: " + ", ".join(f"{s} {v}" for s, v in known))
-    return lines
-
-
-def _first(tables: dict[str, dict[str, dict[str, Any]]], name: str) -> dict[str, Any]:
-    return next(iter(tables.values()))[name]
+    for line in lines:
+        say(line)
+    return 0

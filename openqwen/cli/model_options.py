@@ -1,7 +1,7 @@
 """Options that every verb with a model shares: how to load it, how to sample from it."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openqwen.core.config import parse_config
 from openqwen.infer.config import EngineConfig, Sampling
@@ -22,6 +22,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model directory such as runs/tiny/base, a GGUF file, or a hub id such as "
         "Qwen/Qwen2.5-0.5B",
     )
+    add_loading_arguments(parser)
+
+
+def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how a model is loaded."""
     parser.add_argument(
         "--adapter",
         metavar="DIR",
@@ -110,20 +115,18 @@ def read_sampling(args: argparse.Namespace) -> Sampling:
     return parse_config(Sampling, given, where="command line")
 
 
+def loading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `load` takes beside the model, as a command line gives it."""
+    names = ("adapter", "dtype", "device", "context", "recompute", "quantize")
+    return {name: getattr(args, name) for name in names}
+
+
 def load_model(args: argparse.Namespace) -> "LanguageModel":
     """Load the model of a command line and say in one line how it will run."""
     from openqwen.core.log import warn
     from openqwen.infer.load import load
 
-    lm = load(
-        args.model,
-        adapter=args.adapter,
-        dtype=args.dtype,
-        device=args.device,
-        context=args.context,
-        recompute=args.recompute,
-        quantize=args.quantize,
-    )
+    lm = load(args.model, **loading_options(args))
     name = f"{args.model} with {args.adapter}" if args.adapter else args.model
     line = f"{name}: {lm.describe()}"
     names = set(EngineConfig.model_fields) & set(vars(args))

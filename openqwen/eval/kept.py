@@ -43,7 +43,7 @@ def keep_directory(
     Raises:
         UserError: if the directory holds measures of other settings or inputs.
     """
-    now = dict(settings) | {name: _stamp(path) for name, path in inputs.items()}
+    now = dict(settings) | {name: stamp(path) for name, path in inputs.items()}
     path = directory / "settings.json"
     if path.is_file():
         before = read_json(path)
@@ -58,7 +58,7 @@ def keep_directory(
     return directory / "kept.jsonl"
 
 
-def _stamp(path: Path) -> list[list[Any]]:
+def stamp(path: Path) -> list[list[Any]]:
     """Return name, size and time of each file."""
     files = list_files(path) if path.is_dir() else [path]
     stats = [(file.name, file.stat()) for file in files]

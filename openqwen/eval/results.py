@@ -60,6 +60,7 @@ class Item:
         scores: metric -> this item's score.
         group: subject, category or language; "" where there is none.
         is_contaminated: found in training data; None where nobody looked.
+        question: the item's own text without shots or template, which is what is looked for.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Item:
     scores: Mapping[str, float]
     group: str = ""
     is_contaminated: bool | None = None
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,20 @@ def read_items(out: Path, task: str) -> list[Item]:
     return [Item(**json.loads(line)) for line in text.splitlines()]
 
 
-def read_result(out: Path, task: str) -> dict[str, Any]:
-    """Return a task's numbers as they were written."""
-    found: dict[str, Any] = read_json(out / f"{task}.json")
-    return found
+def read_result(out: Path, task: str) -> TaskResult:
+    """Return a task's numbers and items as they were written."""
+    facts = read_json(out / f"{task}.json")
+
+    def scores(found: dict[str, Any]) -> dict[str, Score]:
+        return {name: Score(**value) for name, value in found.items()}
+
+    return TaskResult(
+        task=facts["task"],
+        main=facts["main"],
+        metrics=scores(facts["metrics"]),
+        items=read_items(out, task),
+        settings=facts["settings"],
+        groups={group: scores(found) for group, found in facts["groups"].items()},
+        published=facts["published"],
+        seconds=facts["seconds"],
+    )
