@@ -14,7 +14,7 @@ from typing import Protocol
 from openqwen.core.errors import UserError
 from openqwen.infer.load import LanguageModel
 from openqwen.infer.request import Result
-from openqwen.tokenizer.chatml import render
+from openqwen.tokenizer.chatml import encode_content, render
 from openqwen.tokenizer.template import DEFAULT_SYSTEM
 
 Message = Mapping[str, str]
@@ -116,7 +116,7 @@ class LocalModel:
         rendered = render(
             messages, tokenizer, add_generation_prompt=True, default_system=self._default_system
         )
-        return rendered.ids + tokenizer.encode(begun)
+        return rendered.ids + encode_content(begun, tokenizer)
 
 
 def _sampling(options: Options) -> dict[str, object]:

@@ -56,6 +56,14 @@ def development_data() -> Path | None:
     return Path(name) if name and Path(name).is_dir() else None
 
 
+def endpoint_key() -> str | None:
+    """Return the key for model endpoints, $OPENQWEN_API_KEY, or None.
+
+    Other programs' variables are not read: their keys are not for any address a user types.
+    """
+    return environment("OPENQWEN_API_KEY") or None
+
+
 def peak_memory_bytes() -> int:
     """Return the largest resident size since the start or the last reset, in bytes."""
     with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from openqwen.core.errors import UserError
 from openqwen.tokenizer.control import IM_END, IM_START
-from openqwen.tokenizer.template import DEFAULT_SYSTEM, ROLES
+from openqwen.tokenizer.template import DEFAULT_SYSTEM, ROLES, TemplateText
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 
@@ -77,7 +77,7 @@ def render(
     learnt: list[bool] = []
     for message in messages:
         header = _header(message["role"], tokenizer)
-        body = [*tokenizer.encode(message["content"]), tokenizer.im_end_id]
+        body = [*encode_content(message["content"], tokenizer), tokenizer.im_end_id]
         ids += header + body + newline
         learnt += [False] * len(header)
         learnt += [message["role"] == "assistant"] * len(body)
@@ -87,6 +87,13 @@ def render(
         ids += header
         learnt += [False] * len(header)
     return Rendered(ids, learnt)
+
+
+def encode_content(content: str, tokenizer: Tokenizer) -> list[int]:
+    """Return a content's ids; control tokens only where a `TemplateText` has them."""
+    if isinstance(content, TemplateText):
+        return tokenizer.encode_segments(content.segments(tokenizer.control_tokens))
+    return tokenizer.encode(content)
 
 
 def check_messages(messages: Sequence[Mapping[str, str]]) -> None:
