@@ -160,11 +160,12 @@ def attend(
     if q_BHTE.dtype != torch.bfloat16 or not rows_end_inside or size not in HEAD_SIZES:
         return plain_attend(q_BHTE, k_BKSE, v_BKSE, starts=starts, window=window)
     k_BKSE, v_BKSE = (x if x.stride(-1) == 1 else x.contiguous() for x in (k_BKSE, v_BKSE))
+    q_BHTE = q_BHTE.contiguous()  # named, as a tensor without a name dies before the call
     strides = (ctypes.c_int64 * 6)(*k_BKSE.stride()[:3], *v_BKSE.stride()[:3])
     begins = (ctypes.c_int32 * batch)(*(list(starts) * batch if len(starts) == 1 else starts))
     y_BTHE = q_BHTE.new_empty(batch, length, heads, size)
     _library().openqwen_attend(
-        _at(q_BHTE.contiguous()), k_BKSE.data_ptr(), v_BKSE.data_ptr(),
+        _at(q_BHTE), k_BKSE.data_ptr(), v_BKSE.data_ptr(),
         ctypes.addressof(strides), heads, k_BKSE.shape[1], size, batch, length,
         ctypes.addressof(begins), window or 0, _at(y_BTHE), torch.get_num_threads(),
     )  # fmt: skip
