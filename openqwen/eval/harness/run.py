@@ -25,8 +25,9 @@ def run_task(info: TaskInfo, setting: Setting, shots: int) -> TaskResult:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     module, _, function = info.build.partition(":")
     built = getattr(importlib.import_module(module), function)(info, setting, shots)
+    model = HarnessModel(setting.lm, setting.model, setting.responses, setting.is_chat)
     found = evaluate(
-        lm=HarnessModel(setting.lm, setting.model, setting.responses, setting.is_chat),
+        lm=model,
         task_dict=built.tasks,
         samples=built.samples,
         log_samples=True,
@@ -36,4 +37,4 @@ def run_task(info: TaskInfo, setting: Setting, shots: int) -> TaskResult:
         confirm_run_unsafe_code=False,
     )
     assert found is not None, "this process has rank 0"
-    return as_result(built, found["samples"], setting)
+    return as_result(built, model.chats.plain(found["samples"]), setting)
