@@ -33,6 +33,7 @@ VERBS = (
     "merge",
     "reward",
     "ppo",
+    "instruct",
     "eval",
     "preferences",
     "report",

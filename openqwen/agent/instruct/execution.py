@@ -1,0 +1,51 @@
+"""Python in answers is run, only ever in the sandbox: what fails teaches nothing.
+
+find_programs("Use this:\\n```python\\nprint(1)\\n```")     # ["print(1)"]
+try_code(sample, config)           # (None, {"code": "ok", "level": "full"})
+"""
+
+import ast
+import re
+from typing import Any
+
+from openqwen.agent.instruct.config import InstructConfig
+from openqwen.agent.instruct.filters import Reason
+from openqwen.agent.instruct.sample import Sample
+from openqwen.agent.sandbox.config import SandboxConfig
+
+_FENCE = re.compile(r"^```[ \t]*([\w+-]*)[ \t]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PYTHON = ("python", "py", "python3")
+
+
+def find_programs(answer: str) -> list[str]:
+    """Return the fenced Python blocks of an answer; other fences are not run."""
+    found = _FENCE.findall(answer)
+    return [body.strip("\n") for language, body in found if language.lower() in PYTHON]
+
+
+def try_code(sample: Sample, config: InstructConfig) -> tuple[Reason | None, dict[str, Any]]:
+    """Run an answer's Python blocks as one program; return why it is dropped, and what happened.
+
+    Raises:
+        UserError: if this machine can't isolate a program.
+    """
+    programs = find_programs(sample.answer)
+    if not programs or config.code == "keep":
+        return None, {"code": "not run"} if programs else {}
+    if config.code == "drop":
+        return ("code not run", "the setting code is drop"), {}
+    from openqwen.agent.sandbox.run import run_program
+
+    source = "\n\n".join(programs) + "\n"
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        return ("not executable", str(error)), {}
+    limits = SandboxConfig(timeout_s=config.code_timeout_s)
+    verdict = run_program(source, limits)
+    facts = {"code": verdict.status, "level": verdict.level}
+    if verdict.ok:
+        return None, facts
+    last = (verdict.stderr.strip().splitlines() or [verdict.reason])[-1]
+    reason = "code too slow" if verdict.status == "timeout" else "code fails"
+    return (reason, f"{verdict.status}: {last}"[:300]), facts
