@@ -89,7 +89,7 @@ def build_rows(info: TaskInfo, setting: Setting, shots: int, stock: Stock, rows:
         tests.setdefault(row.task, []).append({**row.values, **labels})
     configs = {}
     for name, asked in tests.items():
-        config = definition(stock, name)
+        config = definition(stock, name) | dict(rows.changes)
         examples = list(rows.examples.get(name, ()))
         if shots and example_split(config) and len(examples) < shots:
             raise UserError(
@@ -104,7 +104,7 @@ def build_rows(info: TaskInfo, setting: Setting, shots: int, stock: Stock, rows:
         subset=f"{len(chosen):,} of the {len(ids):,} questions in {rows.source}",
         shots=shots,
         groups=stock.groups,
-        notes=[set_aside] if set_aside else [],
+        notes=[*rows.notes, *([set_aside] if set_aside else [])],
         score_names=stock.score_names,
         extra_scores=stock.extra_scores,
     )

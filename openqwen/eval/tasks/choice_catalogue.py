@@ -79,6 +79,7 @@ TASKS = {
             "science questions of schools, hard part (Clark et al. 2018)",
             "reasoning:arc_challenge",
             "ARC-Challenge-Test.jsonl, or arc_challenge*.jsonl",
+            main_metric="acc_norm",
         ),
         _line(
             "boolq",

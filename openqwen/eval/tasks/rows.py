@@ -42,12 +42,16 @@ class Rows:
         examples: name of the harness task -> solved questions to show before, in order.
         source: the files, for people: what the items are drawn from.
         set_aside: rows that could not be used, counted by reason.
+        changes: what the rows' form replaces in the definitions.
+        notes: what a reader of the numbers must know of the rows.
     """
 
     tests: Sequence[Row]
     examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     source: str = ""
     set_aside: SetAside = field(default_factory=SetAside)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def item_id(row: Row) -> str:
