@@ -39,9 +39,9 @@ def schema_of(hint: Any) -> dict[str, Any]:
         return named | {"enum": list(args)}
     if origin in (typing.Union, types.UnionType):
         others = [arg for arg in args if arg is not type(None)]
-        if len(others) == 1:  # optional: may be left out
+        if len(others) == 1:  # None stands for what may be left out
             return schema_of(others[0])
-        return {"anyOf": [schema_of(arg) for arg in args]}
+        return {"anyOf": [schema_of(arg) for arg in others]}
     if hint is list or origin in (list, tuple, Sequence):
         return {"type": "array"} | ({"items": schema_of(args[0])} if args else {})
     if hint is dict or origin in (dict, Mapping):

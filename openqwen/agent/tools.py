@@ -124,6 +124,23 @@ class Tool:
         return ToolResult(json.dumps(result, ensure_ascii=False, default=str))
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call as a model wrote it, whatever the form.
+
+    Attributes:
+        name: of the tool, as written.
+        arguments: as written: JSON, or a program where the tool takes one.
+        id: OpenAI's, where there is one.
+        problem: why it can't be read at all, for the model to know.
+    """
+
+    name: str
+    arguments: str
+    id: str = ""
+    problem: str | None = None
+
+
 def tool(function: Callable[..., Any], *, name_for_human: str | None = None) -> Tool:
     """Return a tool from a function's name, type hints and docstring (Google style).
 

@@ -41,6 +41,7 @@ VERBS = (
     "convert",
     "generate",
     "chat",
+    "agent",
 )
 
 

@@ -1,0 +1,165 @@
+"""Qwen2.5's form of tool use: `<tools>` in the system prompt, `<tool_call>` in the reply.
+
+    messages = render_tool_messages([{"role": "user", "content": "17 × 23?"}], tools)
+    called = parse_tool_calls(model.reply([messages], options)[0].text)
+    called.calls[0].name, called.calls[0].arguments
+
+The texts are those of the chat template that Qwen2.5's files carry. `<tool_call>` and its closing
+tag are single tokens there (151657, 151658); they become those ids where the template writes them,
+in the system prompt and around earlier calls, and never in what users, tools or descriptions say.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openqwen.agent.models import Message
+from openqwen.agent.relaxed_json import parse_relaxed
+from openqwen.agent.tools import Call, Tool
+from openqwen.core.errors import UserError
+from openqwen.tokenizer.template import TemplateText
+
+QWEN25_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_BEFORE_TOOLS = (
+    "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
+)
+_AFTER_TOOLS = (
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments "
+    "within "
+)
+_CALL = re.compile(rf"{OPEN}\s*(.*?)\s*(?:{CLOSE}|\Z)", re.DOTALL)
+_DECODER = json.JSONDecoder(strict=False)
+
+
+@dataclass(frozen=True)
+class Called:
+    """A reply's parts: what it says besides, and its calls in order."""
+
+    content: str
+    calls: tuple[Call, ...]
+
+
+def tool_system(
+    tools: Sequence[Tool | Mapping[str, Any]], system: str = QWEN25_SYSTEM
+) -> TemplateText:
+    """Return the system prompt that tells of tools.
+
+    Args:
+        tools: tools, or their descriptions in OpenAI's form, which are written as they are.
+        system: what stands before.
+    """
+    definitions = [each.definition() if isinstance(each, Tool) else each for each in tools]
+    listed = "".join("\n" + json.dumps(each, ensure_ascii=False) for each in definitions)
+    return TemplateText(
+        [
+            (f"{system}{_BEFORE_TOOLS}{listed}{_AFTER_TOOLS}", False),
+            (OPEN, True),
+            (CLOSE, True),
+            (" XML tags:\n", False),
+            (OPEN, True),
+            ('\n{"name": <function-name>, "arguments": <args-json-object>}\n', False),
+            (CLOSE, True),
+        ]
+    )
+
+
+def render_tool_messages(
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Tool | Mapping[str, Any]],
+    system: str = QWEN25_SYSTEM,
+) -> list[Message]:
+    """Return a conversation in OpenAI's form as Qwen2.5's template writes it, without headers.
+
+    Args:
+        messages: with `tool_calls` in assistants' and the role `tool` for results.
+        tools: as in `tool_system`; none leaves the system prompt alone.
+        system: used where the first message is no system prompt.
+
+    Raises:
+        UserError: if a message has no role, or a call can't be read.
+    """
+    rest = list(messages)
+    for i, message in enumerate(rest):
+        if "role" not in message:
+            raise UserError(f"message {i} has no role")
+    if rest and rest[0]["role"] == "system":
+        system = str(rest.pop(0).get("content") or "")
+    opening = tool_system(tools, system) if tools else system
+    rendered: list[Message] = [{"role": "system", "content": opening}]
+    results: list[str] = []
+    for i, message in enumerate(rest):
+        content = message.get("content") or ""
+        if message["role"] == "tool":
+            results.append(f"<tool_response>\n{content}\n</tool_response>")
+            if i + 1 == len(rest) or rest[i + 1]["role"] != "tool":
+                rendered.append({"role": "user", "content": "\n".join(results)})
+                results = []
+        elif message["role"] == "assistant" and message.get("tool_calls"):
+            text = _render_calls(content, message["tool_calls"])
+            rendered.append({"role": "assistant", "content": text})
+        else:
+            rendered.append({"role": message["role"], "content": content})
+    return rendered
+
+
+def parse_tool_calls(text: str) -> Called:
+    """Return a reply's calls; one that can't be read has a `problem` instead of arguments.
+
+    A call whose closing tag is missing counts if its JSON is whole.
+    """
+    calls: list[Call] = []
+    content: list[str] = []
+    at = 0
+    while match := _CALL.search(text, at):
+        content.append(text[at : match.start()])
+        call, end = _read_call(text, match)
+        calls.append(call)
+        at = end
+    content.append(text[at:])
+    return Called("".join(content).strip(), tuple(calls))
+
+
+def _read_call(text: str, match: re.Match[str]) -> tuple[Call, int]:
+    """Return the call and where it ends; its JSON may hold the closing tag inside a text."""
+    try:
+        value, end = _DECODER.raw_decode(text, match.start(1))
+        closing = re.compile(rf"\s*(?:{CLOSE}|\Z)").match(text, end)
+        end = closing.end() if closing else match.end()
+    except (ValueError, RecursionError):
+        end = match.end()
+        try:
+            value = parse_relaxed(match[1])
+        except ValueError as error:
+            return Call("", match[1], problem=f"the call is not valid JSON: {error}"), end
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        problem = 'a call must be {"name": <function-name>, "arguments": <args-json-object>}'
+        return Call("", match[1], problem=problem), end
+    arguments = value.get("arguments", value.get("parameters", {}))
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return Call(value["name"], arguments), end
+
+
+def _render_calls(content: str, calls: Sequence[Mapping[str, Any]]) -> TemplateText:
+    parts: list[tuple[str, bool]] = [(content, False)]
+    for i, call in enumerate(calls):
+        inner = call.get("function", call)
+        if not isinstance(inner, Mapping) or "name" not in inner:
+            raise UserError(f"a tool call needs a function with a name, got {call!r}")
+        arguments = inner.get("arguments", {})
+        if isinstance(arguments, str):
+            with contextlib.suppress(ValueError):  # else as written: the model sees what it did
+                arguments = json.loads(arguments)
+        written = json.dumps(arguments, ensure_ascii=False)
+        parts += [
+            ("\n" if content or i else "", False),
+            (OPEN, True),
+            (f'\n{{"name": "{inner["name"]}", "arguments": {written}}}\n', False),
+            (CLOSE, True),
+        ]
+    return TemplateText(parts)
