@@ -1,4 +1,4 @@
-"""Settings of the long-context measures; light to import."""
+"""Settings of the long-context measures and of a run's own evaluation; light to import."""
 
 from pydantic import model_validator
 
@@ -62,3 +62,21 @@ class LongContextConfig(Config):
         if any(not 0 <= depth <= 1 for depth in self.passkey_depths):
             raise ValueError("passkey_depths must lie between 0 and 1")
         return self
+
+
+class EvaluationConfig(Config):
+    """A few hundred items for every model of a run: likelihoods, arithmetic, tool calls (ours)."""
+
+    documents_a_group: int = setting(
+        24, "held-out documents a group whose bits a byte are measured", ge=2
+    )
+    document_tokens: int = setting(256, "of each, its first tokens", ge=8)
+    num_continuations: int = setting(
+        160, "passages whose true continuation is to be told from three of other documents", ge=2
+    )
+    passage_tokens: int = setting(64, "of a passage", ge=1)
+    continuation_tokens: int = setting(24, "of a continuation", ge=1)
+    num_problems: int = setting(64, "held-out arithmetic and word problems", ge=2)
+    num_tool_queries: int = setting(32, "questions with three tools offered in ReAct form", ge=2)
+    reply_tokens: int = setting(48, "of a reply, at most", ge=1)
+    dtype: str = setting("auto", "compute type", pattern="^(auto|bfloat16|float32)$")

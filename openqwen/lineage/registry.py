@@ -46,11 +46,18 @@ STAGES: dict[str, Stage] = {
         _trained("code-chat", "fine-tuning on programming tasks", "documents", "code"),
         _trained("math-chat", "fine-tuning on arithmetic and word problems", "base"),
         Stage(
+            "evaluation",
+            "every model on a few hundred items",
+            ("shards", "base", "chat", "chat-rlhf", "code", "code-chat", "math-chat"),
+            f"{_HOME}.evaluation:run",
+        ),
+        Stage(
             "report",
             "one page with every table and plot",
             (
                 *("sources", "documents", "tokenizer", "shards", "base", "longcontext", "chat"),
                 *("preference", "reward", "chat-rlhf", "code", "code-chat", "math-chat"),
+                "evaluation",
             ),
             f"{_HOME}.report:run",
         ),

@@ -6,7 +6,7 @@ from openqwen.core.config import Config, setting
 from openqwen.data.config import DocumentsConfig
 from openqwen.data.inputs.config import SourcesConfig
 from openqwen.data.training.config import ShardsConfig
-from openqwen.eval.config import LongContextConfig
+from openqwen.eval.config import EvaluationConfig, LongContextConfig
 from openqwen.report.config import ReportConfig
 from openqwen.tokenizer.config import TokenizerConfig
 from openqwen.train.config import CodeConfig, PretrainConfig
@@ -35,6 +35,9 @@ class Recipe(Config):
     code: CodeConfig = setting(CodeConfig(), "continued pretraining on code (§4)")
     code_chat: CodeChatConfig = setting(CodeChatConfig(), "fine-tuning on code (§4)")
     math_chat: MathChatConfig = setting(MathChatConfig(), "fine-tuning on mathematics (§5)")
+    evaluation: EvaluationConfig = setting(
+        EvaluationConfig(), "every model on a few hundred items (§2.5, §3.3)"
+    )
     report: ReportConfig = setting(ReportConfig(), "the page at the end")
 
     @model_validator(mode="after")

@@ -36,6 +36,7 @@ from openqwen.report.sections import (
     code,
     code_chat,
     documents,
+    evaluation,
     longcontext,
     math_chat,
     scorers,
@@ -65,6 +66,7 @@ SECTIONS: dict[str, tuple[Headline, Blocks]] = {
     "code": (code.headline, code.blocks),
     "code-chat": (code_chat.headline, code_chat.blocks),
     "math-chat": (math_chat.headline, math_chat.blocks),
+    "evaluation": (evaluation.headline, evaluation.blocks),
 }
 
 

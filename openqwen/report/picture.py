@@ -55,6 +55,7 @@ BOXES = {
     "chat-rlhf": Box(COLUMNS[0], 516, NARROW, LOW),
     "reward": Box(COLUMNS[1], 516, NARROW, LOW),
     "code-chat": Box(COLUMNS[2], 516, NARROW, LOW),
+    "evaluation": Box(COLUMNS[3], 516, NARROW, LOW),
 }
 BELOW = (
     ("sources", "documents"),
@@ -64,8 +65,14 @@ BELOW = (
     ("chat", "chat-rlhf"),
     ("preference", "reward"),
     ("code", "code-chat"),
+    ("math-chat", "evaluation"),
 )
-BESIDE = (("tokenizer", "shards"), ("base", "longcontext"), ("reward", "chat-rlhf"))
+BESIDE = (
+    ("tokenizer", "shards"),
+    ("base", "longcontext"),
+    ("reward", "chat-rlhf"),
+    ("code-chat", "evaluation"),
+)
 FROM_BASE = ("chat", "preference", "code", "math-chat")
 STATES = {
     "finished": "done",

@@ -78,7 +78,12 @@ LINEAGE = (
     StageKind("code", "Code", "§4", "Continues pretraining on code and text."),
     StageKind("code-chat", "Code chat", "§4", "Multi-stage fine-tuning on code."),
     StageKind("math-chat", "Math chat", "§5", "Fine-tuning on mathematics."),
-    StageKind("evaluation", "Evaluation", "§2.5, §3.3", "The report's benchmarks."),
+    StageKind(
+        "evaluation",
+        "Evaluation",
+        "§2.5, §3.3",
+        "Measures every model of the run on the same few hundred items.",
+    ),
 )
 
 

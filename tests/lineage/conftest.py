@@ -212,6 +212,15 @@ learning_rate = 1e-3
 log_every_steps = 1
 evaluate_every_steps = 2
 checkpoint_every_steps = 1
+[evaluation]
+documents_a_group = 3
+document_tokens = 64
+num_continuations = 6
+passage_tokens = 16
+continuation_tokens = 8
+num_problems = 4
+num_tool_queries = 6
+reply_tokens = 8
 """
 
 

@@ -123,6 +123,26 @@ def write_math_chat(out, word):
     return counts | {"problems": {"train": 7000, "validation": 1000}}
 
 
+def write_evaluation(out, word):
+    def measured(gap):
+        row = {"n": 2, "bits_per_byte": 2.5 + gap, "half_width": 0.1}
+        row |= {"difference": gap, "difference_half_width": 0.05 if gap else 0.0}
+        share = {"interval": [0.07, 0.21]}
+        calls = {"n": 32, "longest_prompt": 410, "valid": {"share": 0.25} | share}
+        example = {"question": f"q {word}", "reply": f"Action: {word}", "judged": "INVALID"}
+        return {
+            "bits": {"en": row},
+            "continuations": {"n": 160, "accuracy": 0.5} | share,
+            "arithmetic": {"n": 64, "accuracy": 0.125} | share,
+            "tool_form": calls | {"right": {"share": 0.125} | share, "examples": [example]},
+        }
+
+    models = {"base": measured(0.0), "chat": measured(0.25), "code": measured(0.03)}
+    found = {"seed": 17, "chance": 0.25, "documents": {"en": 2}, "models": models}
+    write_json(out / "results.json", found)
+    return {"models": 3}
+
+
 ALIGNED_WRITERS = {
     "chat": write_chat,
     "preference": scorer,
@@ -131,4 +151,5 @@ ALIGNED_WRITERS = {
     "code": write_code,
     "code-chat": write_code_chat,
     "math-chat": write_math_chat,
+    "evaluation": write_evaluation,
 }

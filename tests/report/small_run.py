@@ -15,6 +15,7 @@ from openqwen.train.config import ModelShape, PretrainConfig
 STAGES = (
     *("sources", "documents", "tokenizer", "shards", "base", "longcontext"),
     *("chat", "preference", "reward", "chat-rlhf", "code", "code-chat", "math-chat"),
+    "evaluation",
 )
 LENGTHS = (128, 256, 512, 4096)
 RECIPE = Recipe(

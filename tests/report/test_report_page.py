@@ -41,7 +41,7 @@ def test_the_numbers_of_every_stage_appear_with_units_and_separators(full_run, r
         "61 %",  # share of the peak
         "9,055 (9,010 – 9,100)",  # tokens a second
         "1:23 · peak memory 1.2 GB",
-        "18:04",  # time of all thirteen stages
+        "19:28",  # time of all thirteen stages
         "n = 8 held-out documents (5 plain, 3 zh) of 4,096 tokens each; seed 17",
         "2 of 8 in all",
     ):
@@ -224,12 +224,22 @@ def test_a_stage_that_has_not_run_is_named_and_the_rest_is_shown(tmp_path, missi
     assert all(shown[name].startswith("1:23") for name in STAGES if name != missing)
 
 
-def test_later_stages_are_drawn_as_not_in_the_recipe(full_run, read_html):
+def test_every_finished_stage_is_drawn_as_done(full_run, read_html):
     read = read_html(full_run[0] / "report" / "report.html")
     boxes = [a["class"] for tag, a in read.tags if tag == "rect" and "class" in a]
-    assert boxes.count("done") == 13
+    assert boxes.count("done") == 14
     assert boxes.count("later") == 0
-    assert "Not in this recipe: evaluation." in read.text
+
+
+def test_each_model_is_beside_the_first_on_the_same_items(full_run, read_html):
+    read = read_html(full_run[0] / "report" / "report.html")
+    rows, _ = rows_of(read, "to the first")
+    assert rows["base"] == ["2.500", "–"]
+    assert rows["chat"] == ["2.750", "+0.250 ± 0.050"]
+    assert rows["code"] == ["2.530", "+0.030 ± 0.050 ≈"]
+    rows, _ = rows_of(read, "valid tool call")
+    assert rows["chat"][0] == "50.0 (7.0 – 21.0)"
+    assert rows["chat"][3] == "12.5 (7.0 – 21.0)"
 
 
 def test_an_unfinished_stage_is_not_called_unstarted(tmp_path, read_html):
