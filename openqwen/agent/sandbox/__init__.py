@@ -1,0 +1,1 @@
+"""Untrusted programs run here and nowhere else: isolation by the operating system, with limits."""

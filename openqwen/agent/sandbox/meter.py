@@ -1,0 +1,136 @@
+"""What a sandbox uses right now, against its limits: memory, processes, files.
+
+The kernel's limits are per process or, for disk, per folder; sums over all processes are read here,
+from the sandbox's own /proc, a few dozen times a second. A program that takes memory faster than
+that still meets the limits of each process.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from openqwen.agent.sandbox.config import SandboxConfig
+from openqwen.agent.sandbox.folder import walk
+from openqwen.agent.sandbox.verdict import Status
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+MIB = 2**20
+
+
+class Met(NamedTuple):
+    """A limit that a program has met."""
+
+    status: Status
+    reason: str
+
+
+class Use(NamedTuple):
+    """What the processes of a sandbox use together."""
+
+    tasks: int
+    resident_bytes: int
+
+
+class Meter:
+    """Reads the use of one sandbox through its open /proc and /work."""
+
+    def __init__(
+        self,
+        config: SandboxConfig,
+        proc: int,
+        work: int,
+        *,
+        others: Sequence[int] = (),
+        on_host_disk: bool = False,
+    ) -> None:
+        """Take the limits and the open folders.
+
+        Args:
+            config: the limits.
+            proc: the sandbox's /proc.
+            work: its /work.
+            others: its other writable folders, in memory.
+            on_host_disk: /work is a folder of the host, whose use must be counted file by file.
+        """
+        self.config = config
+        self.proc = proc
+        self.work = work
+        self.others = others
+        self.on_host_disk = on_host_disk
+
+    def met(self) -> Met | None:
+        """Return the first limit that is exceeded now, or None."""
+        config = self.config
+        use = self.use()
+        if use.tasks > config.max_processes:
+            return Met("processes", f"more than {config.max_processes} processes and threads")
+        limit = config.memory_mb * MIB
+        if use.resident_bytes > limit and self._proportional_bytes() > limit:
+            return Met("memory", f"more than {config.memory_mb} MiB in all processes together")
+        return self._met_by_files()
+
+    def use(self) -> Use:
+        """Return the number of processes and threads, and the sum of their resident memory."""
+        tasks = pages = 0
+        for pid in self._pids():
+            fields = self._read(f"{pid}/stat").rpartition(")")[2].split()
+            if len(fields) > 21:
+                tasks += int(fields[17])
+                pages += int(fields[21])
+        return Use(tasks, pages * PAGE)
+
+    def _proportional_bytes(self) -> int:
+        """Return the memory of all processes, pages that they share counted once."""
+        total = 0
+        for pid in self._pids():
+            found = re.search(r"^Pss:\s+(\d+) kB", self._read(f"{pid}/smaps_rollup"), re.MULTILINE)
+            if found:
+                total += int(found[1]) * 1024
+            else:  # it is ending, or its memory is closed to us
+                fields = self._read(f"{pid}/statm").split()
+                total += int(fields[1]) * PAGE if len(fields) > 1 else 0
+        return total
+
+    def _met_by_files(self) -> Met | None:
+        """Return whether there are too many files, or too much on a folder of the host."""
+        config = self.config
+        too_many = Met("files", f"more than {config.max_files:,} files")
+        for folder in self.others if self.on_host_disk else (self.work, *self.others):
+            room = os.fstatvfs(folder)
+            if room.f_files - room.f_ffree > config.max_files + 1:
+                return too_many
+        if not self.on_host_disk:
+            return None
+        count = used = 0
+        for entry in walk(self.work, most=2 * config.max_files):
+            count += 1
+            with contextlib.suppress(OSError):
+                facts = os.stat(entry.last, dir_fd=entry.where, follow_symlinks=False)
+                used += facts.st_blocks * 512
+        if count > config.max_files:
+            return too_many
+        if used > config.disk_mb * MIB:
+            return Met("files", f"more than {config.disk_mb} MiB in its folder")
+        return None
+
+    def _pids(self) -> list[str]:
+        """Return the processes but the first, which is bubblewrap's."""
+        try:
+            return [name for name in os.listdir(self.proc) if name.isdigit() and name != "1"]
+        except OSError:
+            return []
+
+    def _read(self, name: str) -> str:
+        """Return a file of the sandbox's /proc, empty if the process is gone."""
+        try:
+            handle = os.open(name, os.O_RDONLY, dir_fd=self.proc)
+        except OSError:
+            return ""
+        try:
+            return os.read(handle, 65536).decode(errors="replace")
+        except OSError:
+            return ""
+        finally:
+            os.close(handle)
