@@ -36,7 +36,7 @@ def flag_items(
     """
     questions = out / "questions"
     for result in results:
-        rows = [{"id": i.id, "question": i.question} for i in result.items if i.question]
+        rows = [{"id": i.id, "text": i.question, "views": []} for i in result.items if i.question]
         if rows:
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             write_text(questions / f"{result.task}.jsonl", "".join(lines))

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openqwen.core.errors import UserError
+from openqwen.data.contamination.benchmark_forms import texts_of_row
 from openqwen.eval.measure import Setting
 from openqwen.eval.results import Item, TaskResult, gather, gather_groups
-from openqwen.eval.tasks.info import Built
+from openqwen.eval.tasks.info import GROUP_COLUMN, ID_COLUMN, Built
 
 PLAIN_FILTER = "none"
 SHOWN = (  # of a definition, in the results
@@ -85,7 +86,17 @@ def _item(built: Built, task: str, place: int, found: Sequence[Mapping[str, Any]
         answer=answer,
         scores=scores,
         group=built.group(task, row),
+        question=_question(row),
     )
+
+
+def _question(row: Mapping[str, Any]) -> str:
+    """Return an item's own text, which contamination is looked for by; "" where it has none."""
+    own = {key: value for key, value in row.items() if key not in (ID_COLUMN, GROUP_COLUMN)}
+    try:
+        return texts_of_row(own).text
+    except UserError:
+        return ""
 
 
 def _score_name(built: Built, metric: str, filter: str, num_filters: int) -> str:
