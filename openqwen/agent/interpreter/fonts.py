@@ -7,6 +7,11 @@ import functools
 from pathlib import Path
 
 FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))  # what the sandbox can see
+FONTCONFIG = (
+    '<?xml version="1.0"?>\n<!DOCTYPE fontconfig SYSTEM "fonts.dtd">\n<fontconfig>'
+    + "".join(f"<dir>{folder}</dir>" for folder in FOLDERS)
+    + "<cachedir>/tmp/fontconfig</cachedir></fontconfig>\n"
+)
 # file name's start -> family as matplotlib knows it
 FAMILIES = {
     "NotoSansCJK": "Noto Sans CJK SC",

@@ -1,4 +1,4 @@
-"""What runs first inside the kernel; sent as text, never imported by the host for its work.
+"""What runs first inside the kernel; sent as text, never called by the host.
 
 `prepare` moves to the session's folder and sends printed text in pieces of a bounded size, so that
 an endless print reaches the host as messages that it takes, and counts. Code that undoes this only
@@ -12,6 +12,41 @@ from collections.abc import Iterator
 from typing import Any
 
 PIECE = 250_000  # characters of one message
+CHILDREN = "/tmp/.openqwen-children"  # where forked processes send what they print
+
+
+def launch() -> None:
+    """Be a kernel; starts away from the session's folder, where earlier code may have left files.
+
+    ipykernel hears of what forked processes print through a TCP port. It gets a Unix socket instead:
+    no port is opened, and the sandbox's filter refuses what finding an interface takes.
+    """
+    os.chdir("/")
+    import zmq
+    from ipykernel.iostream import IOPubThread
+    from ipykernel.kernelapp import launch_new_instance
+
+    def listen(thread: Any) -> None:
+        thread._pipe_uuid = os.urandom(16)
+        thread._pipe_port = os.getpid()
+        puller = thread.socket.context.socket(zmq.PULL)
+        puller.linger = 0
+        puller.bind(f"ipc://{CHILDREN}")
+        from zmq.eventloop.zmqstream import ZMQStream
+
+        thread._pipe_in = ZMQStream(puller, thread.io_loop)
+        thread._pipe_in.on_recv(thread._handle_pipe_msg)
+
+    def speak(thread: Any) -> tuple[Any, Any]:
+        context = zmq.Context()
+        pusher = context.socket(zmq.PUSH)
+        pusher.linger = 3000
+        pusher.connect(f"ipc://{CHILDREN}")
+        return context, pusher
+
+    IOPubThread._setup_pipe_in = listen
+    IOPubThread._setup_pipe_out = speak
+    launch_new_instance()
 
 
 def prepare(folder: str) -> None:

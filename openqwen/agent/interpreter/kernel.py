@@ -17,7 +17,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -25,16 +24,12 @@ from typing import Any, Literal
 from openqwen.agent.interpreter.collect import Collector
 from openqwen.agent.interpreter.config import InterpreterConfig
 from openqwen.agent.interpreter.folder import make_private, write_inside
-from openqwen.agent.interpreter.fonts import matplotlib_settings
+from openqwen.agent.interpreter.fonts import FONTCONFIG, matplotlib_settings
 from openqwen.core.errors import UserError
 
 Ending = Literal["ok", "error", "timeout", "output", "lost", "died"]
 
-INSIDE = "/work"  # the session's folder as the sandbox sees it
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
-_LAUNCH = (
-    "import os; os.chdir('/'); from ipykernel.kernelapp import launch_new_instance as go; go()"
-)
 _QUEUE = 64  # messages that may wait on a channel
 _GRACE_S = 3.0  # for a cell to end after an interrupt, and for the last message after a reply
 
@@ -61,17 +56,20 @@ class Kernel:
             raise UserError(
                 f"the code interpreter needs {error.name}: pip install 'openqwen[agent]'"
             ) from None
-        self._config = config
+        self._config, self._box = config, box
         self._max_message = config.max_image_bytes * 4 // 3 + 1_000_000
         self._context = zmq.Context()
         key = secrets.token_hex(32)
         self._session = Session(key=key.encode(), packer="json", unpacker="json")
         self._private = make_private(folder, f".k{secrets.token_hex(4)}")
-        connection = _connection(f"{INSIDE}/{self._private.name}", key)
         name = self._private.name
+        connection = _connection(f"{box.inside}/{name}", key)
         write_inside(folder, f"{name}/connection.json", json.dumps(connection).encode())
         write_inside(folder, f"{name}/mpl/matplotlibrc", matplotlib_settings().encode())
-        self.process: subprocess.Popen[bytes] = box.start(_command(f"{INSIDE}/{name}"))
+        write_inside(folder, f"{name}/fonts.conf", FONTCONFIG.encode())
+        self.process: subprocess.Popen[bytes] = box.start(
+            _command(f"{box.inside}/{name}"), stderr=subprocess.PIPE
+        )
         try:
             self._connect(time.monotonic() + config.start_timeout_s)
         except BaseException:
@@ -111,10 +109,7 @@ class Kernel:
 
     def stop(self) -> None:
         """Kill the kernel and all its processes; close the connections."""
-        if self.process.poll() is None:
-            self.process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=10)
+        self._box.kill()
         self._context.destroy(linger=0)
         shutil.rmtree(self._private, ignore_errors=True)
 
@@ -132,7 +127,9 @@ class Kernel:
         self._poller.register(self._iopub, zmq.POLLIN)
         while time.monotonic() < deadline:  # a new subscription misses what comes before it
             first = Collector(self._config)
-            ending = self.execute(first_code(), first, min(deadline, time.monotonic() + 10))
+            ending = self.execute(
+                first_code(self._box.inside), first, min(deadline, time.monotonic() + 10)
+            )
             if ending == "ok" and first.is_idle:
                 return
             if ending in ("died", "error"):
@@ -172,7 +169,7 @@ class Kernel:
 
     def _last_words(self) -> str:
         """Return how the process ended and the last line it wrote."""
-        self.process.kill()
+        self._box.kill()
         said = b""
         if self.process.stderr is not None:
             with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
@@ -226,10 +223,15 @@ class Kernel:
         return collector.received > self._config.stop_output_bytes
 
 
-def first_code() -> str:
+def first_code(folder: str) -> str:
     """Return the trusted code that runs before all other; it leaves no name behind."""
+    return f"exec({_inside(f'prepare({folder!r})')!r}, {{'__name__': 'openqwen_inside'}})"
+
+
+def _inside(call: str) -> str:
+    """Return the source of what runs inside, with a call at its end."""
     source = Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
-    return f"exec({source!r} + {f'prepare({INSIDE!r})'!r}, {{'__name__': 'openqwen_inside'}})"
+    return f"{source}\n{call}\n"
 
 
 def _connection(folder: str, key: str) -> dict[str, Any]:
@@ -249,19 +251,19 @@ def _command(folder: str) -> list[str]:
         "HOME": "/tmp",
         "IPYTHONDIR": "/tmp/ipython",
         "MPLCONFIGDIR": f"{folder}/mpl",
+        "FONTCONFIG_FILE": f"{folder}/fonts.conf",
         "JUPYTER_RUNTIME_DIR": "/tmp/jupyter",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PYTHONUTF8": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     return [
         "/usr/bin/env",
         *(f"{name}={value}" for name, value in settings.items()),
-        sys.executable,
+        "python",
         "-P",
         "-c",
-        _LAUNCH,
+        _inside("launch()"),
         "-f",
         f"{folder}/connection.json",
         "--HistoryManager.enabled=False",

@@ -136,6 +136,7 @@ class Interpreter:
         """Start the kernel anew: variables are gone, files stay."""
         if self._kernel is not None:
             self._kernel.stop()
+        self._box.met = None
         self._start()
 
     def put(self, name: str, data: bytes) -> None:
@@ -171,7 +172,11 @@ class Interpreter:
     def _status(self, ending: Ending, collector: Collector, *, is_late: bool) -> Status:
         """Return how a call ended, from how its kernel ended it."""
         if ending == "died":
-            return "memory" if self._box.reason() == "memory" else "died"
+            return (
+                "memory"
+                if self._box.met is not None and self._box.met.status == "memory"
+                else "died"
+            )
         if ending == "lost":
             return "timeout" if is_late else "output"
         return ending
