@@ -3,13 +3,11 @@
 result = run_task(TASKS["hellaswag"], setting, shots=0)
 """
 
-import importlib
 import logging
-
-from openqwen.eval.tasks.catalogue import TaskInfo
 
 from openqwen.eval.measure import Setting
 from openqwen.eval.results import TaskResult
+from openqwen.eval.tasks.info import TaskInfo, build_task
 
 
 def run_task(info: TaskInfo, setting: Setting, shots: int) -> TaskResult:
@@ -19,12 +17,12 @@ def run_task(info: TaskInfo, setting: Setting, shots: int) -> TaskResult:
         UserError: if its data is not to be had, or the model can't give what it needs.
     """
     from lm_eval.evaluator import evaluate
+
     from openqwen.eval.harness.model import HarnessModel
     from openqwen.eval.tasks.convert import as_result
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    module, _, function = info.build.partition(":")
-    built = getattr(importlib.import_module(module), function)(info, setting, shots)
+    built = build_task(info, setting, shots)
     model = HarnessModel(setting.lm, setting.model, setting.responses, setting.is_chat)
     found = evaluate(
         lm=model,
