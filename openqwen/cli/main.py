@@ -42,6 +42,7 @@ VERBS = (
     "generate",
     "chat",
     "agent",
+    "sandbox",
 )
 
 

@@ -37,7 +37,7 @@ def judge(seen: Seen, config: SandboxConfig, seconds: float) -> Verdict:
     return Verdict(
         status=status,
         exit_code=None if number else code,
-        signal=signal.SIGKILL if seen.met else number,
+        signal=int(signal.SIGKILL) if seen.met else number,
         stdout=seen.stdout.decode("utf-8", "replace"),
         stderr=seen.stderr.decode("utf-8", "replace"),
         seconds=seconds,

@@ -204,6 +204,8 @@ def start(
     started = Started(process, user, status, gate)
     try:
         started.open_inside(marker)
+        if folder is None and user is not None:
+            os.fchown(started.work, user, user)
     except (OSError, ValueError) as error:
         said = _complaint(started)
         started.close()

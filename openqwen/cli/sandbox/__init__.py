@@ -1,0 +1,18 @@
+"""`openqwen sandbox ACTION`: an untrusted program run in isolation, and what this machine can do."""
+
+import argparse
+
+from openqwen.cli.actions import add_actions
+
+NAME = "sandbox"
+HELP = "run an untrusted program in isolation, or check what this machine can isolate"
+EXAMPLE = """
+openqwen sandbox run answer.py --timeout 5 --memory-mb 256
+openqwen sandbox check
+"""
+ACTIONS = ("run", "check")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions."""
+    add_actions(parser, __name__, ACTIONS)
