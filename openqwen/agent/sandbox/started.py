@@ -178,30 +178,8 @@ def start(
         user = pick_user()
     marker = f"view-{uuid.uuid4().hex}"
     arguments, inside = view_arguments(config, user=user, folder=folder, marker=marker)
-    status, status_inside = os.pipe()
-    gate_inside, gate = os.pipe()
-    inside += [status_inside, gate_inside]
-    try:
-        argv = [str(find_bubblewrap()), *arguments]
-        argv += ["--block-fd", str(gate_inside), "--json-status-fd", str(status_inside), "--"]
-        argv += [*limit_arguments(config, as_user=user), *command]
-        process = subprocess.Popen(
-            argv,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=variables(),
-            pass_fds=inside,
-            cwd="/",
-        )
-    except BaseException:
-        os.close(status)
-        os.close(gate)
-        raise
-    finally:
-        for handle in inside:
-            os.close(handle)
-    started = Started(process, user, status, gate)
+    limited = [*limit_arguments(config, as_user=user), *command]
+    started = _spawn(arguments, inside, limited, user, (stdin, stdout, stderr))
     try:
         started.open_inside(marker)
         if folder is None and user is not None:
@@ -214,6 +192,40 @@ def start(
         started.close()
         raise
     return started
+
+
+def _spawn(
+    arguments: Sequence[str],
+    inside: list[int],
+    command: Sequence[str],
+    user: int | None,
+    streams: tuple[Stream, Stream, Stream],
+) -> Started:
+    """Start bubblewrap; the descriptors `inside`, which its arguments name, are closed here."""
+    status, status_inside = os.pipe()
+    gate_inside, gate = os.pipe()
+    inside += [status_inside, gate_inside]
+    argv = ["bwrap", *arguments, "--block-fd", str(gate_inside)]
+    argv += ["--json-status-fd", str(status_inside), "--", *command]
+    try:
+        process = subprocess.Popen(
+            argv,
+            executable=find_bubblewrap(),
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+            env=variables(),
+            pass_fds=inside,
+            cwd="/",
+        )
+    except BaseException:
+        os.close(status)
+        os.close(gate)
+        raise
+    finally:
+        for handle in inside:
+            os.close(handle)
+    return Started(process, user, status, gate)
 
 
 def _complaint(started: Started) -> str:

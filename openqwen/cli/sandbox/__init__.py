@@ -1,4 +1,4 @@
-"""`openqwen sandbox ACTION`: an untrusted program run in isolation, and what this machine can do."""
+"""`openqwen sandbox ACTION`: an untrusted program run in isolation; what this machine can do."""
 
 import argparse
 

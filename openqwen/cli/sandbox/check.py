@@ -1,4 +1,4 @@
-"""`openqwen sandbox check`: bubblewrap, the call filter and each level tried out on this machine."""
+"""`openqwen sandbox check`: bubblewrap, call filter and each level, tried out on this machine."""
 
 import argparse
 
