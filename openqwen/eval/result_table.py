@@ -14,7 +14,7 @@ HEADER = ("task", "metric", "value (95 % interval)", "n", "published", "seconds"
 def show_score(score: Score) -> str:
     """Return a score and its interval; shares in percent."""
     low, high = score.interval
-    if 0 <= score.value <= 1 and low >= -1 and high <= 2:
+    if score.is_share:
         return f"{100 * score.value:.1f} % ({100 * low:.1f} – {100 * high:.1f})"
     return f"{score.value:.4g} ({low:.4g} – {high:.4g})"
 

@@ -24,16 +24,20 @@ class Score:
         n: items it is the mean of.
         stderr: its standard error; NaN for a single item.
         interval: 95 %.
+        is_share: between 0 and 1, and shown in per cent.
     """
 
     value: float
     n: int
     stderr: float
     interval: tuple[float, float]
+    is_share: bool = True
 
     @staticmethod
-    def of(values: Sequence[float]) -> "Score":
+    def of(values: Sequence[float], *, is_share: bool | None = None) -> "Score":
         """Return the mean of items' scores: Wilson's interval where all are 0 or 1, else Student's.
+
+        They are shares where all lie between 0 and 1, unless the caller knows better.
 
         Raises:
             ValueError: if there is no item.
@@ -44,7 +48,9 @@ class Score:
         stderr = math.sqrt(spread / (n - 1) / n) if n > 1 else math.nan
         if all(value in (0, 1) for value in values):
             return Score(mean, n, stderr, share_interval(sum(values), n))
-        return Score(mean, n, stderr, (mean - half, mean + half))
+        if is_share is None:
+            is_share = all(0 <= value <= 1 for value in values)
+        return Score(mean, n, stderr, (mean - half, mean + half), is_share)
 
 
 @dataclass(frozen=True)

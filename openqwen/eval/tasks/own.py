@@ -57,21 +57,12 @@ TASKS = {
         ),
         TaskInfo(
             name="perplexity",
-            about="perplexity by length of the context (Table 3)",
+            about="log-likelihood by length of the context, on long texts (Table 3)",
             suites=("report",),
             build="openqwen.eval.length_measure:measure",
             kind="measure",
-            main_metric="perplexity",
-            files="long documents, JSON Lines with a field text",
-        ),
-        TaskInfo(
-            name="reward",
-            about="which of two answers people preferred, by a reward model (Table 4)",
-            suites=("report",),
-            build="openqwen.eval.reward_measure:measure",
-            kind="measure",
-            main_metric="accuracy",
-            files="preference pairs (chosen, rejected)",
+            main_metric="nats a token",
+            files="*.dev.jsonl: long documents, a field text a row",
         ),
     )
 }
