@@ -44,12 +44,12 @@ def complete(
     if isinstance(model, FunctionModel):
         return model.chat(messages, [tool.definition() for tool in tools], options)
     reply = model.reply([render_tool_messages(messages, tools)], options)[0]
-    return as_completion(model.name, reply)
+    return as_completion(model.name, reply, [tool.name for tool in tools])
 
 
-def as_completion(name: str, reply: Reply) -> dict[str, Any]:
+def as_completion(name: str, reply: Reply, tool_names: Sequence[str] = ()) -> dict[str, Any]:
     """Return a reply in Qwen2.5's form as OpenAI's response; unreadable calls stay in the text."""
-    called = parse_tool_calls(reply.text)
+    called = parse_tool_calls(reply.text, tool_names)
     calls = [call for call in called.calls if call.problem is None]
     whole = len(calls) == len(called.calls)
     message = assistant_message(called.content if whole else reply.text, calls if whole else [])
@@ -98,7 +98,9 @@ def _read(written: Any) -> Call:
     function = written.get("function") if isinstance(written, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         return Call("", str(written), problem="a tool call needs a function with a name")
-    arguments = function.get("arguments") or ""
+    arguments = function.get("arguments")
+    if arguments is None:
+        arguments = ""
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     return Call(function["name"], arguments, str(written.get("id") or ""))

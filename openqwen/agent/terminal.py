@@ -114,6 +114,7 @@ class Terminal:
         """Show a piece of the model's text, or a tool's observation on lines of its own."""
         if kind == "observation":
             text = ("\n" if self._line_is_open else "") + f"Observation: {text}\n"
+            text += "Thought:" if self.config.form == "react" else ""
         self._write(text)
 
     def _remark(self, text: str) -> None:

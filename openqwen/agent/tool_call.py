@@ -12,12 +12,12 @@ in the system prompt and around earlier calls, and never in what users, tools or
 import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from openqwen.agent.models import Message
-from openqwen.agent.relaxed_json import parse_relaxed
+from openqwen.agent.relaxed_json import parse_relaxed, strip_fence
 from openqwen.agent.tools import Call, Tool
 from openqwen.core.errors import UserError
 from openqwen.tokenizer.template import TemplateText
@@ -107,11 +107,19 @@ def render_tool_messages(
     return rendered
 
 
-def parse_tool_calls(text: str) -> Called:
+def parse_tool_calls(text: str, names: Collection[str] = ()) -> Called:
     """Return a reply's calls; one that can't be read has a `problem` instead of arguments.
 
     A call whose closing tag is missing counts if its JSON is whole.
+
+    Args:
+        text: the reply.
+        names: tools' names; where given, a reply that is nothing but the JSON of a call of one of
+            them is that call, with or without a code fence (Qwen2.5-Coder leaves out the tags).
     """
+    bare = _bare_call(text) if names and OPEN not in text else None
+    if bare is not None and bare.name in names:
+        return Called("", (bare,))
     calls: list[Call] = []
     content: list[str] = []
     at = 0
@@ -122,6 +130,19 @@ def parse_tool_calls(text: str) -> Called:
         at = end
     content.append(text[at:])
     return Called("".join(content).strip(), tuple(calls))
+
+
+def _bare_call(text: str) -> Call | None:
+    """Return the call that a reply is altogether, or None."""
+    inside = strip_fence(text)
+    if not inside.startswith("{"):
+        return None
+    try:
+        value = parse_relaxed(inside)
+    except ValueError:
+        return None
+    call = _as_call(value, inside)
+    return call if call.problem is None and "arguments" in value else None
 
 
 def _read_call(text: str, match: re.Match[str]) -> tuple[Call, int]:
@@ -136,13 +157,17 @@ def _read_call(text: str, match: re.Match[str]) -> tuple[Call, int]:
             value = parse_relaxed(match[1])
         except ValueError as error:
             return Call("", match[1], problem=f"the call is not valid JSON: {error}"), end
+    return _as_call(value, match[1]), end
+
+
+def _as_call(value: Any, written: str) -> Call:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         problem = 'a call must be {"name": <function-name>, "arguments": <args-json-object>}'
-        return Call("", match[1], problem=problem), end
+        return Call("", written, problem=problem)
     arguments = value.get("arguments", value.get("parameters", {}))
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
-    return Call(value["name"], arguments), end
+    return Call(value["name"], arguments)
 
 
 def _render_calls(content: str, calls: Sequence[Mapping[str, Any]]) -> TemplateText:

@@ -50,7 +50,7 @@ def calculator_tool() -> Tool:
         """Compute an arithmetic expression exactly.
 
         Args:
-            expression: such as (17 * 23 + 4) / 5; also sqrt, log, round, pi and others
+            expression: such as (3.5 + 2) * 4; also sqrt, log, round, pi and others
         """
         return calculate(expression)
 
