@@ -1,6 +1,7 @@
 """`openqwen instruct`: a model writes samples for its own fine-tuning; rules and people choose."""
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,6 @@ def _generate(args: argparse.Namespace) -> int:
     say(_told(seeds, set_aside.summary()))
     against = [Path(name) for name in args.against]
     index = _benchmarks(against)
-    tools = _tools(args.tools, args.folder)
     options = {"quantize": args.quantize} if args.quantize else {}
     model = open_model(args.model, **options)
     files = {str(f): sha256_file(f) for f in (*find_row_files(paths), *against) if f.is_file()}
@@ -116,10 +116,11 @@ def _generate(args: argparse.Namespace) -> int:
         "model": model.name,
         "quantize": args.quantize,
         "files": files,
-        "tools": [tool.name for tool in tools],
     }
-    job = Job(model, seeds, config, args.seed, tools)
-    funnel = generate(job, Path(args.out), benchmarks=index, identity=identity)
+    with _open_tools(args.tools, args.folder) as tools:
+        identity["tools"] = [tool.name for tool in tools]
+        job = Job(model, seeds, config, args.seed, tools)
+        funnel = generate(job, Path(args.out), benchmarks=index, identity=identity)
     say(describe(funnel))
     return _review(argparse.Namespace(made=args.out))
 
@@ -172,13 +173,18 @@ def _benchmarks(paths: list[Path]) -> "BenchmarkIndex | None":
     return BenchmarkIndex.build(read_benchmark_files(paths), DecontaminateConfig())
 
 
-def _tools(names: str, folder: str | None) -> "list[Tool]":
-    """Return the executable tools of a command line."""
-    if not names:
-        return []
-    from openqwen.agent.toolbox.open import open_tools
+def _open_tools(names: str, folder: str | None) -> "contextlib.AbstractContextManager[list[Tool]]":
+    """Return the executable tools of a command line, to be opened."""
+    from openqwen.agent.toolbox.catalogue import open_tools
+    from openqwen.core.errors import UserError
 
-    return open_tools(names.split(","), folder=Path(folder) if folder else None)
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    if "python" in chosen:
+        raise UserError(
+            "--tools python keeps its state from one conversation to the next, which samples must "
+            "not; leave it out"
+        )
+    return open_tools(chosen, Path(folder) if folder else None)
 
 
 def _review(args: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ class InstructConfig(Config):
     temperature: float = setting(0.8, "of new tasks; answers are greedy", ge=0)
     top_p: float = setting(0.95, "mass that new tasks are drawn from", gt=0, le=1)
     task_tokens: int = setting(192, "length of a prompt's new tasks, in tokens", ge=8)
-    answer_tokens: int = setting(320, "length of an answer, in tokens", ge=8)
+    answer_tokens: int = setting(512, "length of an answer, in tokens", ge=8)
     min_instruction_units: int = setting(
         3, "words (characters of Chinese) of an instruction", source="Self-Instruct's code", ge=1
     )

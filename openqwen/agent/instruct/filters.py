@@ -25,7 +25,8 @@ from openqwen.data.rules.repetition import repeated_parts
 REASONS = (
     *("cut off", "not readable", "no instruction", "no answer", "template left in it"),
     *("another language", "instruction too short", "instruction too long", "answer too short"),
-    *("repeats itself", "needs what text can't give", "personal data", "offensive terms"),
+    *("repeats itself", "needs what text can't give", "speaks of itself"),
+    *("personal data", "offensive terms"),
     *("benchmark", "duplicate", "near-duplicate", "too similar"),
     *("tool call invalid", "tool failed", "no tool used", "agent did not finish"),
     *("not executable", "code not run", "code fails", "code too slow"),
@@ -39,6 +40,12 @@ _TEMPLATE = re.compile(
 _NOT_TEXT = re.compile(
     r"\b(?:images?|pictures?|photos?|videos?|audio|graphs?|plot|draw|sketch|upload|attached file)\b"
     r"|图片|图像|照片|视频|音频|录音|画一|绘制|附件|上传",
+    re.IGNORECASE,
+)
+# an answer that says what it is instead of what was asked
+_OF_ITSELF = re.compile(
+    r"\bas an? (?:AI|artificial intelligence|(?:large )?language model)\b"
+    r"|作为(?:一个|一款|一名)?(?:AI|人工智能|(?:大型?)?语言模型|智能助手)",
     re.IGNORECASE,
 )
 _REPLACEMENT = "\ufffd"
@@ -108,6 +115,9 @@ class Rules:
             return "no answer", ""
         if sample.provenance.get("finish_reason") == "length":
             return "cut off", "the answer reached its limit of tokens"
+        of_itself = _OF_ITSELF.search(answer)
+        if of_itself:
+            return "speaks of itself", of_itself.group()
         if re.search(r"<\|[a-z_]+\|>", answer):
             return "template left in it", ""
         if len(units(answer)) < config.min_answer_units:

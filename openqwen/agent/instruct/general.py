@@ -59,7 +59,7 @@ class GeneralMaker:
             is_whole = reply.finish_reason == "stop"
             for instruction, given in parse_tasks(reply.text, batch.language, is_whole=is_whole):
                 task = Task(batch.id(KIND, len(raw)), batch.language, instruction, given)
-                raw.append((task, self.job.provenance(batch) | facts))
+                raw.append((task, self.job.provenance(batch) | facts | {"input": given}))
         return self._answered(raw, batch, rng)
 
     def absorb(self, verdicts: Sequence[Verdict]) -> None:
@@ -87,7 +87,6 @@ class GeneralMaker:
             reply = answers[place]
             prompt = prompts[asked.index(place)]
             more = {
-                "input": task.input,
                 "answer_prompt": sha256_text(str(prompt)),
                 "finish_reason": reply.finish_reason,
             }

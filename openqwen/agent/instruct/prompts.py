@@ -110,8 +110,8 @@ def parse_tasks(reply: str, language: str, *, is_whole: bool) -> list[tuple[str,
         body = block.strip().removeprefix(words.instruction).strip()
         # the answer, where the model goes on with one, is no part of the task
         body = body.split(f"\n{words.answer}", 1)[0]
-        asked, _, given = body.partition(f"\n{words.input}")
-        given = given.strip()
+        asked, *rest = re.split(rf"\s{words.input}", body, maxsplit=1)
+        given = "".join(rest).strip()
         if _EMPTY_INPUT.fullmatch(given):
             given = ""
         found.append((asked.strip(), given))

@@ -1,0 +1,1 @@
+"""Safety: are harmful requests refused, and harmless ones that look alike answered?"""
