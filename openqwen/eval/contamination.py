@@ -48,8 +48,8 @@ def flag_items(
         decontaminate_files(inputs, (out / "found").absolute(), config, engine)
     found = set()
     for line in (out / "found" / MATCHES).read_text(encoding="utf-8").splitlines():
-        for overlap in json.loads(line)["overlaps"]:
-            found.add((overlap["benchmark"], overlap["item"]))
+        match = json.loads(line)
+        found.add((match["benchmark"], match["item"]))
     say(f"{'contamination':<14}{len(found):,} items stand in the training texts: {out / 'found'}")
     return [_marked(result, found) for result in results]
 

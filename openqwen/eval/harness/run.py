@@ -3,10 +3,9 @@
 result = run_task(TASKS["hellaswag"], setting, shots=0)
 """
 
-import logging
-
 from openqwen.eval.measure import Setting
 from openqwen.eval.results import TaskResult
+from openqwen.eval.tasks.definitions import quiet_harness
 from openqwen.eval.tasks.info import TaskInfo, build_task
 
 
@@ -21,18 +20,18 @@ def run_task(info: TaskInfo, setting: Setting, shots: int) -> TaskResult:
     from openqwen.eval.harness.model import HarnessModel
     from openqwen.eval.tasks.convert import as_result
 
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     built = build_task(info, setting, shots)
     model = HarnessModel(setting.lm, setting.model, setting.responses, setting.is_chat)
-    found = evaluate(
-        lm=model,
-        task_dict=built.tasks,
-        samples=built.samples,
-        log_samples=True,
-        bootstrap_iters=0,
-        apply_chat_template=setting.is_chat,
-        fewshot_as_multiturn=setting.is_chat,
-        confirm_run_unsafe_code=False,
-    )
+    with quiet_harness():
+        found = evaluate(
+            lm=model,
+            task_dict=built.tasks,
+            samples=built.samples,
+            log_samples=True,
+            bootstrap_iters=0,
+            apply_chat_template=setting.is_chat,
+            fewshot_as_multiturn=setting.is_chat,
+            confirm_run_unsafe_code=False,
+        )
     assert found is not None, "this process has rank 0"
     return as_result(built, model.chats.plain(found["samples"]), setting)

@@ -104,11 +104,15 @@ def make_tasks(configs: Mapping[str, Mapping[str, Any]], shots: int) -> dict[str
 
 @contextlib.contextmanager
 def quiet_harness() -> Iterator[None]:
-    """Keep the harness's remarks on every task it builds out of the output."""
+    """Keep the harness's remarks on every task it builds, and its bars, out of the output."""
+    import lm_eval.api.task as harness_task
+
     logger = logging.getLogger("lm_eval")
-    before = logger.level
+    before, bar = logger.level, harness_task.tqdm
     logger.setLevel(logging.ERROR)
+    harness_task.tqdm = lambda rows, **_: rows
     try:
         yield
     finally:
         logger.setLevel(before)
+        harness_task.tqdm = bar
