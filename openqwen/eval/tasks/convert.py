@@ -141,6 +141,15 @@ def _target(built: Built, task: str, sample: Mapping[str, Any]) -> Any:
     return target
 
 
+def _named(value: Any) -> Any:
+    """Return a part of a definition with the names of functions in their place."""
+    if isinstance(value, dict):
+        return {key: _named(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(one) for one in value]
+    return f"{value.__module__}:{value.__qualname__}" if callable(value) else value
+
+
 def _settings(built: Built, setting: Setting) -> dict[str, Any]:
     """Return all that it takes to ask the same again."""
     import lm_eval
@@ -148,7 +157,7 @@ def _settings(built: Built, setting: Setting) -> dict[str, Any]:
     first = next(iter(built.tasks.values()))
     config = first.dump_config()
     shown = {
-        key: value
+        key: _named(value)
         for key, value in config.items()
         if key in SHOWN and isinstance(value, str | int | float | list | dict)
     }
