@@ -8,10 +8,12 @@ built.tasks                              # name -> a task object of the field's 
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from openqwen.eval.measure import Setting
 from openqwen.eval.tasks.definitions import ExtraScores
+
+if TYPE_CHECKING:
+    from openqwen.eval.measure import Setting
 
 # columns that are added to a benchmark's rows; no prompt shows them
 ID_COLUMN, GROUP_COLUMN = "openqwen_id", "openqwen_group"
@@ -84,7 +86,7 @@ class Built:
         return str(row.get(GROUP_COLUMN) or self.groups.get(task, ""))
 
 
-def build_task(info: TaskInfo, setting: Setting, shots: int) -> Built:
+def build_task(info: TaskInfo, setting: "Setting", shots: int) -> Built:
     """Build a harness task by its line in the catalogue.
 
     Raises:
