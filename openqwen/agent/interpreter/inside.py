@@ -18,13 +18,14 @@ CHILDREN = "/tmp/.openqwen-children"  # where forked processes send what they pr
 def launch() -> None:
     """Be a kernel; starts away from the session's folder, where earlier code may have left files.
 
-    ipykernel hears of what forked processes print through a TCP port. It gets a Unix socket instead:
-    no port is opened, and the sandbox's filter refuses what finding an interface takes.
+    ipykernel hears of what forked processes print through a TCP port. It gets a Unix socket
+    instead: no port is opened, and the sandbox's filter refuses what finding an interface takes.
     """
     os.chdir("/")
     import zmq
     from ipykernel.iostream import IOPubThread
     from ipykernel.kernelapp import launch_new_instance
+    from zmq.eventloop.zmqstream import ZMQStream
 
     def listen(thread: Any) -> None:
         thread._pipe_uuid = os.urandom(16)
@@ -32,8 +33,6 @@ def launch() -> None:
         puller = thread.socket.context.socket(zmq.PULL)
         puller.linger = 0
         puller.bind(f"ipc://{CHILDREN}")
-        from zmq.eventloop.zmqstream import ZMQStream
-
         thread._pipe_in = ZMQStream(puller, thread.io_loop)
         thread._pipe_in.on_recv(thread._handle_pipe_msg)
 
@@ -44,8 +43,8 @@ def launch() -> None:
         pusher.connect(f"ipc://{CHILDREN}")
         return context, pusher
 
-    IOPubThread._setup_pipe_in = listen
-    IOPubThread._setup_pipe_out = speak
+    kind: Any = IOPubThread
+    kind._setup_pipe_in, kind._setup_pipe_out = listen, speak
     launch_new_instance()
 
 

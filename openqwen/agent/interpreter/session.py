@@ -55,6 +55,7 @@ class Interpreter:
         self._kernel: Kernel | None = None
         self._box: Any = None
         self._folder = Path()
+        self._is_lost = False  # what the code left behind keeps a kernel from starting
         self.level, self.calls, self.seconds = "", 0, 0.0
 
     def __enter__(self) -> Self:
@@ -100,9 +101,11 @@ class Interpreter:
         """Run code in the session and return what came of it; never raises for what the code does.
 
         Raises:
-            UserError: if the session is not open, or can't be started anew.
+            UserError: if the session is not open.
         """
         if self._kernel is None:
+            if self._is_lost:
+                return RunResult("limit")
             raise UserError("the interpreter is not open: use it in a with-block")
         left_s = self.config.total_timeout_s - self.seconds
         if self.calls >= self.config.max_calls or left_s <= 0:
@@ -117,7 +120,7 @@ class Interpreter:
         status = self._status(ending, collector, is_late=time.monotonic() > deadline)
         restarted = ending in ("lost", "died")
         if restarted:
-            self.restart()
+            self._restart_or_end()
         return RunResult(
             status,
             stdout=collector.get("stdout") or "",
@@ -138,6 +141,14 @@ class Interpreter:
             self._kernel.stop()
         self._box.met = None
         self._start()
+
+    def _restart_or_end(self) -> None:
+        try:
+            self.restart()
+        except UserError:
+            if self._kernel is not None:
+                self._kernel.stop()
+            self._kernel, self._is_lost = None, True
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file into the session's working directory.

@@ -1,0 +1,146 @@
+"""The interpreter benchmark measured: share of executable code and correctness by category.
+
+    results = measure(setting)     # interpreter_math, …_visualisation, …_general
+
+- `executable`: the first program that the model wrote ran to its end without an error or a stop; a
+  task without any program counts as not executable. (The published measure, whose tasks are not to
+  be had, counts so, too: QwenLM/Qwen-Agent, `benchmark/metrics/code_execution.py`.)
+- `correct`: the task's check holds (`openqwen/eval/interpreter/checks.py`); in math the true number
+  stands in both the result and the final response.
+- `calls_ok`: share of a task's programs that ran without an error; only of tasks that have any.
+
+Items keep the whole trace; images lie in `interpreter/` of the run's directory.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from openqwen.core.config import to_plain
+from openqwen.core.log import say
+from openqwen.eval.interpreter.checks import Judgement, judge
+from openqwen.eval.interpreter.rounds import RoundsConfig, Run, solve
+from openqwen.eval.interpreter.task import CATEGORIES, Task, draw, load_tasks
+from openqwen.eval.measure import Setting
+from openqwen.eval.results import Item, Score, TaskResult, gather
+
+FOLDER = "interpreter"
+METRICS = ("correct", "executable", "calls_ok")
+Judge = Callable[[Task, Sequence[bytes]], bool]
+"""A vision model's verdict on a task's images; hooked in by whoever has one."""
+
+
+def measure(setting: Setting) -> list[TaskResult]:
+    """Return one result a category.
+
+    Raises:
+        UserError: if the machine can't isolate, or a package is missing.
+    """
+    return measure_with(setting, RoundsConfig())
+
+
+def measure_with(
+    setting: Setting, config: RoundsConfig, *, judge_images: Judge | None = None
+) -> list[TaskResult]:
+    """Return one result a category, with other settings than the usual ones.
+
+    `judge_images` adds the metric `judged` to visualisation tasks; recorded properties stay what
+    decides `correct`.
+    """
+    tasks = draw(load_tasks(), setting.limit, setting.seed)
+    folder = setting.out / FOLDER
+    begin = time.monotonic()
+    items: list[tuple[Task, Item]] = []
+    levels: set[str] = set()
+    for run in solve(setting.model, tasks, config, is_chat=setting.is_chat):
+        items.append((run.task, _item(run, folder, judge_images)))
+        levels |= {run.level} - {""}
+        if len(items) == len(tasks) or len(items) % config.wave == 0:
+            say(
+                f"interpreter: {len(items)} of {len(tasks)} tasks, {time.monotonic() - begin:.0f} s"
+            )
+    seconds = time.monotonic() - begin
+    settings = _settings(setting, config, levels)
+    return [
+        _result(
+            category, [pair for pair in items if pair[0].category == category], settings, seconds
+        )
+        for category in CATEGORIES
+        if any(task.category == category for task in tasks)
+    ]
+
+
+def _item(run: Run, folder: Path, judge_images: Judge | None) -> Item:
+    """Judge a finished task and keep its images."""
+    task, evidence = run.task, run.evidence()
+    verdict = judge(task, evidence)
+    scores: dict[str, float] = {
+        "correct": float(verdict.correct),
+        "executable": float(bool(run.results) and run.results[0].is_ok),
+    }
+    if run.results:
+        scores["calls_ok"] = sum(r.is_ok for r in run.results) / len(run.results)
+    if judge_images is not None and task.category == "visualisation":
+        scores["judged"] = float(bool(evidence.images) and judge_images(task, evidence.images))
+    names = []
+    for i, image in enumerate(evidence.images):
+        folder.mkdir(parents=True, exist_ok=True)
+        names.append(f"{task.id}-{i + 1}.png")
+        (folder / names[-1]).write_bytes(image)
+    return Item(
+        id=task.id,
+        prompt=run.prompt,
+        target=dict(task.check),
+        output=_trace(run, verdict, names),
+        answer=run.final or None,
+        scores=scores,
+        group=task.level or task.language,
+    )
+
+
+def _trace(run: Run, verdict: Judgement, images: Sequence[str]) -> dict[str, Any]:
+    """Return all that happened in a task, as JSON types."""
+    kept = ("status", "stdout", "value", "error", "seconds", "restarted")
+    calls = [
+        {"code": code} | {name: getattr(result, name) for name in kept}
+        for code, result in zip(run.codes, run.results, strict=True)
+    ]
+    return {
+        "text": run.text,
+        "ended": run.ended,
+        "why_not": verdict.why,
+        "calls": calls,
+        "figures": run.evidence().figures,
+        "images": [f"{FOLDER}/{name}" for name in images],
+    }
+
+
+def _result(
+    category: str, pairs: Sequence[tuple[Task, Item]], settings: dict[str, Any], seconds: float
+) -> TaskResult:
+    items = [item for _, item in pairs]
+    groups: dict[str, dict[str, Score]] = {}
+    for name in sorted({g for task, _ in pairs for g in (task.level, task.language) if g}):
+        chosen = [item for task, item in pairs if name in (task.level, task.language)]
+        groups[name] = gather(chosen)
+    return TaskResult(
+        task=f"interpreter_{category}",
+        main="correct",
+        metrics=gather(items),
+        items=items,
+        settings=settings,
+        groups=groups,
+        seconds=seconds,
+    )
+
+
+def _settings(setting: Setting, config: RoundsConfig, levels: set[str]) -> dict[str, Any]:
+    return {
+        "form": "react",
+        "conversation": setting.is_chat,
+        "seed": setting.seed,
+        "limit": setting.limit,
+        "isolation": sorted(levels),
+        "seconds_are": "of all three categories together",
+    } | to_plain(config)
