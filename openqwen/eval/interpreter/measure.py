@@ -1,6 +1,7 @@
 """The interpreter benchmark measured: share of executable code and correctness by category.
 
-    results = measure(setting)     # interpreter_math, …_visualisation, …_general
+    [result] = measure(setting)
+    result.groups["math"]["executable"], result.groups["visualisation hard"]["correct"]
 
 - `executable`: the first program that the model wrote ran to its end without an error or a stop; a
   task without any program counts as not executable. (The published measure, whose tasks are not to
@@ -18,57 +19,57 @@ from pathlib import Path
 from typing import Any
 
 from openqwen.core.config import to_plain
-from openqwen.core.log import say
+from openqwen.core.log import format_duration, say
 from openqwen.eval.interpreter.checks import Judgement, judge
 from openqwen.eval.interpreter.rounds import RoundsConfig, Run, solve
-from openqwen.eval.interpreter.task import CATEGORIES, Task, draw, load_tasks
+from openqwen.eval.interpreter.task import Task, draw, load_tasks
 from openqwen.eval.measure import Setting
 from openqwen.eval.results import Item, Score, TaskResult, gather
+from openqwen.eval.tasks.own import TASKS
 
-FOLDER = "interpreter"
-METRICS = ("correct", "executable", "calls_ok")
+NAME = FOLDER = "interpreter"
 Judge = Callable[[Task, Sequence[bytes]], bool]
 """A vision model's verdict on a task's images; hooked in by whoever has one."""
 
 
 def measure(setting: Setting) -> list[TaskResult]:
-    """Return one result a category.
+    """Return one result: all tasks, with groups by category, level and language.
 
     Raises:
         UserError: if the machine can't isolate, or a package is missing.
     """
-    return measure_with(setting, RoundsConfig())
+    return [measure_with(setting, RoundsConfig())]
 
 
 def measure_with(
     setting: Setting, config: RoundsConfig, *, judge_images: Judge | None = None
-) -> list[TaskResult]:
-    """Return one result a category, with other settings than the usual ones.
+) -> TaskResult:
+    """Return the result with other settings than the usual ones.
 
     `judge_images` adds the metric `judged` to visualisation tasks; recorded properties stay what
-    decides `correct`.
+    decides `correct`. `limit` is of each category.
     """
     tasks = draw(load_tasks(), setting.limit, setting.seed)
     folder = setting.out / FOLDER
     begin = time.monotonic()
-    items: list[tuple[Task, Item]] = []
+    items: list[Item] = []
     levels: set[str] = set()
     for run in solve(setting.model, tasks, config, is_chat=setting.is_chat):
-        items.append((run.task, _item(run, folder, judge_images)))
+        items.append(_item(run, folder, judge_images))
         levels |= {run.level} - {""}
         if len(items) == len(tasks) or len(items) % config.wave == 0:
-            say(
-                f"interpreter: {len(items)} of {len(tasks)} tasks, {time.monotonic() - begin:.0f} s"
-            )
-    seconds = time.monotonic() - begin
-    settings = _settings(setting, config, levels)
-    return [
-        _result(
-            category, [pair for pair in items if pair[0].category == category], settings, seconds
-        )
-        for category in CATEGORIES
-        if any(task.category == category for task in tasks)
-    ]
+            seconds = time.monotonic() - begin
+            say(f"interpreter   {len(items)} of {len(tasks)} tasks, {format_duration(seconds)}")
+    return TaskResult(
+        task=NAME,
+        main="executable",
+        metrics=gather(items),
+        items=items,
+        settings=_settings(setting, config, levels),
+        groups=_groups(tasks, items),
+        published=TASKS[NAME].published,
+        seconds=round(time.monotonic() - begin, 1),
+    )
 
 
 def _item(run: Run, folder: Path, judge_images: Judge | None) -> Item:
@@ -95,7 +96,7 @@ def _item(run: Run, folder: Path, judge_images: Judge | None) -> Item:
         output=_trace(run, verdict, names),
         answer=run.final or None,
         scores=scores,
-        group=task.level or task.language,
+        group=task.category,
     )
 
 
@@ -116,23 +117,16 @@ def _trace(run: Run, verdict: Judgement, images: Sequence[str]) -> dict[str, Any
     }
 
 
-def _result(
-    category: str, pairs: Sequence[tuple[Task, Item]], settings: dict[str, Any], seconds: float
-) -> TaskResult:
-    items = [item for _, item in pairs]
-    groups: dict[str, dict[str, Score]] = {}
-    for name in sorted({g for task, _ in pairs for g in (task.level, task.language) if g}):
-        chosen = [item for task, item in pairs if name in (task.level, task.language)]
-        groups[name] = gather(chosen)
-    return TaskResult(
-        task=f"interpreter_{category}",
-        main="correct",
-        metrics=gather(items),
-        items=items,
-        settings=settings,
-        groups=groups,
-        seconds=seconds,
+def _groups(tasks: Sequence[Task], items: Sequence[Item]) -> dict[str, dict[str, Score]]:
+    """Return the scores by category, by level of visualisation and by language."""
+    marks = [(task.category, f"{task.category} {task.level}", task.language) for task in tasks]
+    names = list(
+        dict.fromkeys(n for each in zip(*marks, strict=True) for n in each if n[-1] != " ")
     )
+    return {
+        name: gather([item for of_it, item in zip(marks, items, strict=True) if name in of_it])
+        for name in names
+    }
 
 
 def _settings(setting: Setting, config: RoundsConfig, levels: set[str]) -> dict[str, Any]:
@@ -142,5 +136,4 @@ def _settings(setting: Setting, config: RoundsConfig, levels: set[str]) -> dict[
         "seed": setting.seed,
         "limit": setting.limit,
         "isolation": sorted(levels),
-        "seconds_are": "of all three categories together",
     } | to_plain(config)
