@@ -153,6 +153,11 @@ class ToolMaker:
                     continue  # a name that a model could not write
         own = [tool for tool in names.values() if tool.function is not None]
         others = [tool for tool in names.values() if tool.function is None]
+        if not names:
+            raise UserError(
+                f"no tool to ask for in {language}: name some with --tools, or give seeds with "
+                "tools in that language"
+            )
         # half of the requests are for a tool that answers, where there are some
         used = rng.choice(own) if own and (not others or rng.random() < 0.5) else rng.choice(others)
         rest = [tool for tool in names.values() if tool is not used]
