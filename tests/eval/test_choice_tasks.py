@@ -391,3 +391,33 @@ def test_the_development_files_are_read_whole(name, count):
         found = getattr(room, f"read_{function}")(development_data())
     assert len(found.tests) == count
     assert found.set_aside.counts == {}
+
+
+def test_a_context_of_hellaswag_is_cut_where_a_sentence_is_begun():
+    assert reasoning.hellaswag_parts("He ran. She sat. they") == ("He ran. She sat.", "they")
+    assert reasoning.hellaswag_parts("[header] Bake [step] Mix it.") == (
+        "[header] Bake [step] Mix it.",
+        "",
+    )
+    assert reasoning.hellaswag_parts("no end") == ("", "no end")
+
+
+def test_a_topic_names_a_subject_as_well(tmp_path):
+    row = {"question": "q", "answer_a": "1", "answer_b": "2", "answer_c": "3", "answer_d": "4"}
+    write_jsonl(
+        tmp_path / "mmlu.jsonl", [{**row, "correct_answer": "C", "topic": "moral disputes"}]
+    )
+    (found,) = exams.read_mmlu(tmp_path).tests
+    assert found.task == "mmlu_moral_disputes"
+    assert found.values["answer"] == 2
+
+
+@pytest.mark.skipif(development_data() is None, reason="needs OPENQWEN_DATA")
+def test_every_context_of_hellaswag_is_cut_as_its_authors_cut_it():
+    from openqwen.eval.tasks.files import find_files, read_files
+
+    (path,) = find_files(development_data(), r"hellaswag_1000\.jsonl")
+    for _, _, row in read_files([path], reasoning.SetAside()):
+        first, second = reasoning.hellaswag_parts(row["ctx"])
+        own = f"{row['ctx_a']} {row['ctx_b'].capitalize()}".strip()
+        assert f"{first} {second.capitalize()}".strip() == own

@@ -139,8 +139,9 @@ def _lettered(
 
 def _where(path: Path, row: Mapping[str, Any]) -> tuple[str, str]:
     """Return subject and split: what a row says of itself, else its file's name and folder."""
-    if isinstance(row.get("subject"), str):
-        return row["subject"].strip(), str(row.get("split", "test")).strip().lower()
+    named = row.get("subject", row.get("topic"))
+    if isinstance(named, str):
+        return named.strip().replace(" ", "_"), str(row.get("split", "test")).strip().lower()
     name = stem(path)
     for split in ("test", "dev", "val"):
         if name.endswith(f"_{split}"):

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 QWEN = "Qwen Technical Report, Table"
-CODER = "Qwen2.5-Coder Technical Report (arXiv 2409.12186)"
 SIZES = ("Qwen-1.8B", "Qwen-7B", "Qwen-14B")
 CHAT_SIZES = ("Qwen-Chat-1.8B", "Qwen-Chat-7B", "Qwen-Chat-14B")
 

