@@ -35,6 +35,7 @@ VERBS = (
     "ppo",
     "instruct",
     "eval",
+    "arena",
     "preferences",
     "report",
     "fetch",

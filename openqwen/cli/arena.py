@@ -1,0 +1,134 @@
+"""`openqwen arena`: answers of several models side by side, blind; votes, ratings (Figure 4)."""
+
+import argparse
+from pathlib import Path
+
+NAME = "arena"
+HELP = "let people or models rank several models' answers, blind, and rate the models"
+EXAMPLE = """\
+openqwen arena collect --models runs/tiny/chat runs/tiny/chat-rlhf --prompts mine.jsonl --out arena
+openqwen arena vote arena ranks.json             # what the page arena/vote.html saved
+openqwen arena judge arena --reward runs/tiny/reward
+openqwen arena table arena --baseline runs/tiny/chat"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the four actions' arguments."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    collect = actions.add_parser("collect", help="let models answer, write the page to vote on")
+    collect.add_argument(
+        "--models", nargs="+", required=True, metavar="MODEL", help="directories or endpoints"
+    )
+    collect.add_argument(
+        "--prompts", nargs="+", required=True, metavar="FILE", help="rows of prompt and topic"
+    )
+    collect.add_argument("--num", type=int, default=300, help="prompts, topics evenly (300)")
+    collect.add_argument("--max-new-tokens", type=int, default=512, help="of an answer (512)")
+    collect.add_argument(
+        "--temperature", type=float, default=0.0, help="of all answers (0: greedy)"
+    )
+    collect.add_argument("--seed", type=int, default=0)
+    collect.add_argument("--out", required=True, metavar="DIR", help="directory to write")
+    vote = actions.add_parser("vote", help="keep the ranks that the page saved")
+    vote.add_argument("arena", metavar="DIR", help="what `collect` wrote")
+    vote.add_argument("ranks", nargs="+", metavar="RANKS", help="ranks.json, one a person")
+    vote.add_argument("--annotator", default="", help="name, where the file has none")
+    judge = actions.add_parser("judge", help="let a model vote, marked as one")
+    judge.add_argument("arena", metavar="DIR", help="what `collect` wrote")
+    who = judge.add_mutually_exclusive_group(required=True)
+    who.add_argument("--reward", metavar="DIR", help="a reward model's directory")
+    who.add_argument("--model", metavar="MODEL", help="a chat model's directory, or an endpoint")
+    table = actions.add_parser("table", help="wins by topic, agreement, Elo, Bradley–Terry")
+    table.add_argument("arena", metavar="DIR", help="what `collect` wrote")
+    table.add_argument(
+        "--baseline", default="", metavar="MODEL", help="counted against (the first)"
+    )
+    table.add_argument("--seed", type=int, default=0, help="of Elo's orders and the bootstrap")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do one action."""
+    actions = {"collect": _collect, "vote": _vote, "judge": _judge, "table": _table}
+    return actions[args.action](args)
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from openqwen.agent.models import Options
+    from openqwen.agent.open_model import open_model
+    from openqwen.core.log import say
+    from openqwen.data.inputs.origin import SetAside
+    from openqwen.eval.arena.ballots import PAGE_NAME, make_ballots, read_prompts, write_ballots
+    from openqwen.eval.responses import Remembering, Responses
+
+    out, set_aside = Path(args.out), SetAside()
+    paths = [Path(name) for name in args.prompts]
+    prompts = read_prompts(paths, num=args.num, seed=args.seed, set_aside=set_aside)
+    if set_aside.counts:
+        say(set_aside.summary())
+    store = Responses(out / "responses.jsonl")
+    options = Options(
+        max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed
+    )
+    answers = {}
+    for name in args.models:
+        model = Remembering(open_model(name), store)
+        replies = model.reply([prompt.messages for prompt in prompts], options)
+        answers[name] = [reply.text for reply in replies]
+        say(f"{name}: {len(replies)} answers")
+    ballots = make_ballots(prompts, answers, seed=args.seed)
+    write_ballots(out, ballots)
+    say(f"{len(ballots)} ballots; rank them in a browser: {out / PAGE_NAME}")
+    return 0
+
+
+def _vote(args: argparse.Namespace) -> int:
+    from openqwen.core.log import say
+    from openqwen.eval.arena.ballots import read_ballots
+    from openqwen.eval.arena.votes import VOTES_NAME, open_votes, read_page_votes
+
+    out = Path(args.arena)
+    ballots = read_ballots(out)
+    votes = [
+        vote for name in args.ranks for vote in read_page_votes(Path(name), ballots, args.annotator)
+    ]
+    with open_votes(out / VOTES_NAME) as kept:
+        total = kept.add(votes)
+    say(f"{len(votes)} votes taken; {total} are in {out / VOTES_NAME}")
+    return 0
+
+
+def _judge(args: argparse.Namespace) -> int:
+    from openqwen.agent.open_model import open_model
+    from openqwen.core.log import say
+    from openqwen.eval.arena.ballots import read_ballots
+    from openqwen.eval.arena.judges import votes_of_chat_model, votes_of_reward_model
+    from openqwen.eval.arena.votes import VOTES_NAME, open_votes
+
+    out = Path(args.arena)
+    ballots = read_ballots(out)
+    if args.reward:
+        votes = votes_of_reward_model(ballots, Path(args.reward))
+    else:
+        votes = votes_of_chat_model(ballots, open_model(args.model))
+    with open_votes(out / VOTES_NAME) as kept:
+        total = kept.add(votes)
+    say(f"{len(votes)} votes of a model taken; {total} are in {out / VOTES_NAME}")
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    from openqwen.core.files import write_json
+    from openqwen.core.log import say
+    from openqwen.eval.arena.ballots import read_ballots
+    from openqwen.eval.arena.table import summarise, summary_lines
+    from openqwen.eval.arena.votes import VOTES_NAME, open_votes
+
+    out = Path(args.arena)
+    ballots = read_ballots(out)
+    with open_votes(out / VOTES_NAME) as kept:
+        votes = kept.all()
+    found = summarise(ballots, votes, baseline=args.baseline, seed=args.seed)
+    write_json(out / "table.json", found)
+    for line in summary_lines(found):
+        say(line)
+    return 0
