@@ -97,8 +97,12 @@ class Interpreter:
             self._kernel = None
         self._open.close()
 
-    def run(self, code: str) -> RunResult:
+    def run(self, code: str, *, timeout_s: float | None = None) -> RunResult:
         """Run code in the session and return what came of it; never raises for what the code does.
+
+        Args:
+            code: Python, with IPython's magics.
+            timeout_s: for this call, in place of the settings' `call_timeout_s`.
 
         Raises:
             UserError: if the session is not open.
@@ -113,7 +117,7 @@ class Interpreter:
         self.calls += 1
         before = list_inside(self._folder)
         collector, begin = Collector(self.config), time.monotonic()
-        deadline = begin + min(self.config.call_timeout_s, left_s)
+        deadline = begin + min(timeout_s or self.config.call_timeout_s, left_s)
         ending = self._kernel.execute(code, collector, deadline)
         seconds = time.monotonic() - begin
         self.seconds += seconds
