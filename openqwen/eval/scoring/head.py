@@ -6,6 +6,7 @@ log_probs_N, is_likeliest_N = token_scores(model, states_RD, rows_N, tokens_N)
 import torch
 from torch import Tensor
 
+from openqwen.infer.kernels import ops
 from openqwen.model.decoder import Decoder
 from openqwen.model.likelihood import logit_chunks
 
@@ -22,6 +23,16 @@ def token_scores(
         rows_N: the state that each token stands behind.
         tokens_N: ids.
     """
+    weight = getattr(model.lm_head, "weight", None)
+    if (
+        isinstance(weight, Tensor)
+        and weight.dtype == torch.bfloat16
+        and weight.device.type == "cpu"
+        and weight.shape[1] % ops.SCORED_WIDTH == 0
+        and ops.kernels_are_open()
+    ):
+        log_sums_R, best_R, picked_N = ops.score(states_RD, weight, rows_N, tokens_N)
+        return picked_N - log_sums_R[rows_N], best_R[rows_N] == tokens_N
     vocab_size = model.config.vocab_size
     log_sums_R = torch.empty(len(states_RD), device=states_RD.device)
     best_R = torch.empty(len(states_RD), dtype=torch.int64, device=states_RD.device)

@@ -21,6 +21,7 @@ PLAIN, RMS_NORM, SWIGLU = 0, 1, 2
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 HEAD_SIZES = (16, 32, 64, 80, 96, 128, 256)
 MAX_BF16_ROWS = 8  # beyond, torch's own matrix product is faster
+SCORED_WIDTH = 32  # what `score` takes at a time
 MAX_STEP_ROWS = 64  # of quantised layers in one call; beyond, calls cost next to nothing
 
 
@@ -172,6 +173,35 @@ def attend(
     return y_BTHE.transpose(1, 2)
 
 
+def score(
+    states_RD: Tensor, weight_VD: Tensor, rows_N: Tensor, tokens_N: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what scoring needs of logits that are never written: all in float32.
+
+    Args:
+        states_RD: bf16, D a multiple of `SCORED_WIDTH`.
+        weight_VD: the output projection, bf16.
+        rows_N: the state that each token stands behind.
+        tokens_N: ids.
+
+    Returns:
+        The logarithm of each row's sum of exponentials (R,), its likeliest id (R,) int32, and the
+        logits of the tokens (N,).
+    """
+    assert states_RD.dtype == weight_VD.dtype == torch.bfloat16
+    (rows, width), (vocab, count) = states_RD.shape, (len(weight_VD), len(rows_N))
+    log_sums_R = torch.empty(rows)
+    best_R = torch.empty(rows, dtype=torch.int32)
+    picked_N = torch.empty(count)
+    at_N, ids_N = rows_N.to(torch.int32).contiguous(), tokens_N.to(torch.int32).contiguous()
+    states_RD = states_RD.contiguous()
+    _library().openqwen_score(
+        _at(states_RD), _at(weight_VD), rows, vocab, width, _at(log_sums_R), _at(best_R),
+        _at(at_N), _at(ids_N), count, _at(picked_N), torch.get_num_threads(),
+    )  # fmt: skip
+    return log_sums_R, best_R, picked_N
+
+
 @dataclass(frozen=True)
 class LayerParts:
     """One layer as the kernels take it: its four matrices and two norms of equal epsilon."""
@@ -272,6 +302,7 @@ _ARGUMENTS: dict[str, str] = {  # p pointer, i int, f float
     "openqwen_decode": "piiiippipiippi",
     "openqwen_attend": "ppppiiiiipipi",
     "openqwen_layers": "piippiiifppipiippi",
+    "openqwen_score": "ppiiippppipi",
 }
 _declared = False
 
