@@ -176,12 +176,16 @@ def test_run_mode_asks_in_the_published_layout_and_solves_the_task():
     assert (done.value, done.error, done.ran) == ("sound(short(T))", "", "evaluator")
     assert done.calls == ["shorten", "read_aloud"]
     assert done.explanation.startswith("I will use the following tools: `shorten`")
-    [[message]] = model.prompts
-    assert message["role"] == "user"
-    assert "- shorten: Shorten a text.\n- read_aloud: Read a text aloud." in message["content"]
-    ending = 'Task: "Shorten `text`, then read it."\n\nI will use the following'
-    assert message["content"].endswith(ending)
+    [[asked, begun]] = model.prompts
+    assert "- shorten: Shorten a text.\n- read_aloud: Read a text aloud." in asked["content"]
+    assert asked["content"].endswith('Task: "Shorten `text`, then read it."')
+    assert begun == {"role": "assistant", "content": "I will use the following"}
     assert model.options[0].stop == ("Task:",)
+    HfAgent(model, TOOLS, is_begun=False).run("Shorten `text`, then read it.", text="T")
+    [message] = model.prompts[1]
+    assert message["content"] == f"{asked['content']}\n\n{begun['content']}"
+    HfAgent(model, TOOLS, is_chat=False).run("Shorten `text`, then read it.", text="T")
+    assert model.prompts[2] == message["content"]
 
 
 def test_chat_mode_keeps_variables_and_messages_until_a_new_chat():
@@ -216,6 +220,8 @@ def test_replies_are_read_leniently_for_users_and_as_the_original_for_scores():
     assert strict == "shorten(text)\n```\nThat is all."
     closed = reply.removesuffix("\nThat is all.")
     assert read_run_reply(closed, as_original=True)[1] == "shorten(text)"
+    assert read_run_reply("Why.\n```py\na = 1\n```")[1] == "a = 1"
+    assert read_run_reply("Why.\n```py\na = 1\n```", as_original=True)[1] is None
     assert read_run_reply("no program here") == ("I will use the following no program here", None)
     assert read_chat_reply("Why.\n```py\na = 1\nb = 2") == ("Why.", "a = 1\nb = 2")
     assert read_chat_reply("Why.") == ("Why.", None)

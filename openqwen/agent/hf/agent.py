@@ -23,6 +23,7 @@ from openqwen.agent.hf.prompt import (
     Templates,
     chat_message,
     chat_opening,
+    in_conversation,
     read_chat_reply,
     read_run_reply,
     run_prompt,
@@ -82,6 +83,7 @@ class HfAgent:
         templates: Templates | None = None,
         sandbox: SandboxConfig | None = None,
         is_chat: bool = True,
+        is_begun: bool = True,
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> None:
         """Take a model and tools.
@@ -92,6 +94,8 @@ class HfAgent:
             templates: prompts; None takes ours.
             sandbox: its limits and level, for programs beyond the evaluator.
             is_chat: the prompt is a user's message; else a text that the model continues.
+            is_begun: in run mode the first words of the reply are put into the assistant's turn;
+                False for endpoints that can't go on with a turn.
             max_new_tokens: of a reply.
 
         Raises:
@@ -100,7 +104,8 @@ class HfAgent:
         lacking = [tool.name for tool in tools if tool.function is None]
         if lacking:
             raise UserError(f"the tool {lacking[0]} is only described: it has no function to call")
-        self.model, self.tools, self.is_chat = model, list(tools), is_chat
+        self.model, self.tools = model, list(tools)
+        self.is_chat, self.is_begun = is_chat, is_begun
         self.templates = templates or Templates()
         self.sandbox = sandbox or SandboxConfig()
         self.max_new_tokens = max_new_tokens
@@ -130,7 +135,7 @@ class HfAgent:
         return done
 
     def _prompt(self, text: str) -> Prompt:
-        return [{"role": "user", "content": text}] if self.is_chat else text
+        return in_conversation(text, is_begun=self.is_begun) if self.is_chat else text
 
     def _ask(self, prompt: Prompt, stop: tuple[str, ...]) -> str:
         options = Options(max_new_tokens=self.max_new_tokens, stop=stop)

@@ -170,9 +170,23 @@ def read_templates(folder: Path | None) -> Templates:
 
 
 def run_prompt(tools: Sequence[Described], task: str, template: str = RUN_TEMPLATE) -> str:
-    """Return the prompt for one task that one program solves."""
+    """Return the prompt for one task; it ends with the first words of the reply."""
     before, after = template.replace("<<all_tools>>", _list(tools)).rsplit("<<prompt>>", 1)
     return before + task + after
+
+
+def in_conversation(text: str, *, is_begun: bool = False) -> list[dict[str, str]]:
+    """Return a prompt as a user's message.
+
+    Args:
+        text: the prompt.
+        is_begun: the reply's first words, with which it ends, open the assistant's turn. Qwen's
+            published script leaves them in the user's.
+    """
+    if not is_begun or not text.endswith(RUN_OPENING):
+        return [{"role": "user", "content": text}]
+    asked = text.removesuffix(RUN_OPENING).rstrip()
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": RUN_OPENING}]
 
 
 def chat_opening(tools: Sequence[Described], template: str = CHAT_TEMPLATE) -> str:
@@ -192,13 +206,14 @@ def read_run_reply(reply: str, *, as_original: bool = False) -> tuple[str, str |
         reply: what the model wrote after the prompt.
         as_original: read as `clean_code_for_run` does, for scores: only a fence in the first line
             and one in the very last are taken off, so that words after the program make it no
-            Python. Else the program is what stands inside the first fence.
+            Python. Else the program is what stands inside the first fence, `Answer:` or not.
 
     The original raises where there is not exactly one `Answer:`; here a second ends the program.
     """
     explanation, mark, rest = f"{RUN_OPENING} {reply}".partition("Answer:")
     if not mark:
-        return explanation.strip(), None
+        words, program = (reply.strip(), None) if as_original else read_chat_reply(reply)
+        return f"{RUN_OPENING} {words}".strip(), program
     lines = rest.partition("Answer:")[0].strip().split("\n")
     if as_original:
         lines = lines[1:] if lines[0] in (FENCE, f"{FENCE}py", f"{FENCE}python") else lines

@@ -2,6 +2,8 @@
 
     results = measure(setting)    # `hf_agent_run` (27 wordings), `hf_agent_chat` (47 turns)
 
+The prompt of run mode ends with the reply's first words. Qwen's published script leaves them in
+the user's turn, and so does `hf_agent_run`; in `hf_agent_run_begun` they open the assistant's.
 Scores are the original's (`openqwen/eval/hf_agent/scoring.py`). `solved` is ours: the reply is read
 leniently, and a program beyond the small part of Python runs in the sandbox.
 """
@@ -17,6 +19,7 @@ from openqwen.agent.hf.prompt import (
     Templates,
     chat_message,
     chat_opening,
+    in_conversation,
     read_chat_reply,
     read_run_reply,
     read_templates,
@@ -81,6 +84,8 @@ def measure(setting: Setting) -> list[TaskResult]:
     scorer = _Scorer(benchmark)
     wording = "ours, in the published form" if templates.is_ours else f"files in {setting.data}"
     results = [_run_mode(setting, benchmark, tools, templates, scorer)]
+    if setting.is_chat and setting.lm is not None:
+        results.append(_run_mode(setting, benchmark, tools, templates, scorer, is_begun=True))
     results.append(_chat_mode(setting, benchmark, tools, templates, scorer))
     facts = {
         "source": where,
@@ -133,14 +138,18 @@ def _run_mode(
     tools: Sequence[StandInTool],
     templates: Templates,
     scorer: _Scorer,
+    *,
+    is_begun: bool = False,
 ) -> TaskResult:
+    """Ask all tasks of one program, each in all its wordings."""
     asked = [
         (f"run_{i}_{wording}", problem, task)
         for i, problem in enumerate(benchmark.single)
         for wording, task in enumerate(problem.tasks)
     ]
     asked = draw(asked, setting)
-    prompts = [_prompt(run_prompt(tools, task, templates.run), setting) for _, _, task in asked]
+    texts = [run_prompt(tools, task, templates.run) for _, _, task in asked]
+    prompts = [_prompt(text, setting, is_begun=is_begun) for text in texts]
     replies = setting.model.reply(prompts, _options(RUN_STOPS, setting))
     items = []
     for (key, problem, _), prompt, reply in zip(asked, prompts, replies, strict=True):
@@ -152,7 +161,7 @@ def _run_mode(
         own_value, _ = scorer.execute(own, dict(problem.inputs))
         scores["solved"] = float(own is not None and own_value in right.values)
         items.append(Item(key, prompt, list(problem.answers), reply.text, program, scores))
-    return _result("run", items)
+    return _result("run", items, task="hf_agent_run_begun" if is_begun else "hf_agent_run")
 
 
 def _chat_mode(
@@ -179,7 +188,7 @@ def _chat_mode(
         for chat, text, prompt, reply in zip(going, texts, prompts, replies, strict=True):
             chat.history = f"{text}{reply.text}\n"
             items.append(_turn_item(chat, turn, prompt, reply.text, scorer))
-    return _result("chat", items)
+    return _result("chat", items, task="hf_agent_chat")
 
 
 def _turn_item(chat: _Chat, turn: int, prompt: Prompt, reply: str, scorer: _Scorer) -> Item:
@@ -199,9 +208,9 @@ def _turn_item(chat: _Chat, turn: int, prompt: Prompt, reply: str, scorer: _Scor
     return Item(f"{chat.id}_{turn}", prompt, answers, reply, program, scores, group)
 
 
-def _result(mode: str, items: list[Item]) -> TaskResult:
+def _result(mode: str, items: list[Item], *, task: str) -> TaskResult:
     return TaskResult(
-        task=f"hf_agent_{mode}",
+        task=task,
         main="tool_selection",
         metrics=gather(items, [*METRICS, "solved"]),
         items=items,
@@ -219,8 +228,8 @@ def _result(mode: str, items: list[Item]) -> TaskResult:
     )
 
 
-def _prompt(text: str, setting: Setting) -> Prompt:
-    return [{"role": "user", "content": text}] if setting.is_chat else text
+def _prompt(text: str, setting: Setting, *, is_begun: bool = False) -> Prompt:
+    return in_conversation(text, is_begun=is_begun) if setting.is_chat else text
 
 
 def _options(stop: tuple[str, ...], setting: Setting) -> Options:
