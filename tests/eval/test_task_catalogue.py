@@ -284,3 +284,8 @@ def test_several_filters_of_an_answer_are_metrics_of_one_item():
     assert item.answer == "[invalid]"
     assert item.id == "sums/0"
     assert "doc_to_text" not in result.settings["definition"]
+
+
+def test_the_page_on_evaluation_names_every_task_and_suite():
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert [name for name in (*TASKS, *SUITES) if f"`{name}`" not in page] == []
