@@ -13,8 +13,8 @@ from openqwen.agent.interpreter.collect import MAX_PIXELS, RECORD_TYPE, Clipped,
 from openqwen.agent.interpreter.config import InterpreterConfig
 from openqwen.agent.interpreter.folder import list_inside, make_private, read_inside, write_inside
 from openqwen.agent.interpreter.result import RESTARTED, RunResult, clip
-from openqwen.agent.interpreter.tool import NAME, describe_interpreter
-from openqwen.agent.react import parse_react, react_prompt
+from openqwen.agent.interpreter.tool import NAME, describe_interpreter, interpreter_prompt
+from openqwen.agent.react import parse_react
 from openqwen.agent.tools import read_arguments
 from openqwen.core.errors import UserError
 
@@ -184,9 +184,10 @@ def test_a_file_over_the_limit_is_refused(tmp_path):
 
 def test_the_tool_takes_a_program_in_a_fence_as_published():
     tool = describe_interpreter()
-    prompt = react_prompt([tool], "What is 6 * 7?")
+    prompt = interpreter_prompt("What is 6 * 7?")
     assert f"{NAME}: Call this tool to interact with the Code Interpreter API." in prompt
-    assert "Enclose the code within triple backticks" in prompt
+    assert "Parameters: \n```py\ncode\n```\n Enclose the code within triple backticks" in prompt
+    assert prompt.endswith("Begin!\n\nQuestion: What is 6 * 7?")
     step = parse_react(
         f"Thought: run it\nAction: {NAME}\nAction Input:\n```py\nprint(6 * 7)\n```\nObservation: 4"
     )

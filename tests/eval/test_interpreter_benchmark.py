@@ -270,6 +270,7 @@ def test_a_measurement_scores_keeps_everything_and_goes_on(tmp_path):
         (Reply("Thought: easy\nFinal Answer: 42", "stop"), "final", "42"),
         (Reply("It is just 42.", "stop"), "no action", "It is just 42."),
         (Reply("Action: code_interpreter\nAction Input:\n```py\nx = ", "length"), "length", ""),
+        (Reply("Let me think and think", "length"), "length", ""),
         (Reply("Action: search\nAction Input: x", "stop"), "", ""),
         (Reply("Action: code_interpreter\nAction Input: ", "stop"), "", ""),
     ],

@@ -88,7 +88,12 @@ class Kernel:
         self._session.send(self._shell, asked)
         ending: Ending = "ok"
         status, silent_since = "", 0.0
-        while not (status and collector.is_idle):
+        while True:
+            status = self._wait(asked["header"]["msg_id"], collector) or status
+            if status and collector.is_idle:
+                break
+            if self.process.poll() is not None:
+                return "died"
             now = time.monotonic()
             if ending == "ok" and (now > deadline or self._wrote_too_much(collector)):
                 ending = "timeout" if now > deadline else "output"
@@ -100,9 +105,6 @@ class Kernel:
                 silent_since = silent_since or now
                 if now > silent_since + _GRACE_S:
                     return "lost"
-            status = self._wait(asked["header"]["msg_id"], collector) or status
-            if self.process.poll() is not None:
-                return "died"
         if ending != "ok":
             return ending
         return "ok" if status == "ok" and not collector.failed else "error"

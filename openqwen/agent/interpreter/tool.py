@@ -7,8 +7,11 @@ In ReAct its input is a program in a code fence, not JSON, as in Qwen's publishe
 (QwenLM/Qwen, `examples/react_demo.py`); other forms hand it over as the argument `code`.
 """
 
+import json
+
 from openqwen.agent.interpreter.config import InterpreterConfig
 from openqwen.agent.interpreter.session import Interpreter
+from openqwen.agent.react import react_prompt
 from openqwen.agent.tools import Tool, ToolResult
 
 NAME = "code_interpreter"
@@ -17,6 +20,7 @@ _DESCRIPTION = (
     "printed, the value of the last line, errors and plots. Use it to calculate, to work with data "
     "and files, and to draw."
 )
+_FENCE = "\n```py\ncode\n```\n"
 _PARAMETERS = {
     "type": "object",
     "properties": {"code": {"type": "string", "description": "the Python code to run"}},
@@ -37,6 +41,17 @@ def describe_interpreter(config: InterpreterConfig | None = None) -> Tool:
         "code",
         timeout_s=2 * limit_s + 60,
     )
+
+
+def interpreter_prompt(query: str) -> str:
+    """Return ReAct's prompt with the interpreter as its only tool.
+
+    As in Qwen's published interpreter benchmark (QwenLM/Qwen-Agent, `benchmark/prompt/react.py`)
+    the parameters are shown as a code fence: small models copy a JSON schema that stands there.
+    """
+    tool = describe_interpreter()
+    schema = json.dumps(tool.plugin_parameters(), ensure_ascii=False)
+    return react_prompt([tool], "\0").replace(schema, _FENCE).replace("\0", query)
 
 
 def interpreter_tool(interpreter: Interpreter, *, limit: int = 4000) -> Tool:

@@ -14,9 +14,9 @@ from pathlib import Path
 from openqwen.agent.interpreter.config import InterpreterConfig
 from openqwen.agent.interpreter.result import RunResult
 from openqwen.agent.interpreter.session import Interpreter
-from openqwen.agent.interpreter.tool import NAME, describe_interpreter
+from openqwen.agent.interpreter.tool import NAME, describe_interpreter, interpreter_prompt
 from openqwen.agent.models import Options, Prompt, Reply, TextModel
-from openqwen.agent.react import STOPS, observation_text, parse_react, react_prompt
+from openqwen.agent.react import STOPS, observation_text, parse_react
 from openqwen.agent.tools import ArgumentError, read_arguments
 from openqwen.core.config import Config, setting
 from openqwen.eval.interpreter.checks import Evidence
@@ -112,7 +112,7 @@ def solve(
 
 def start(task: Task) -> Run:
     """Return a task with nothing done yet."""
-    return Run(task, react_prompt([describe_interpreter()], task.query()))
+    return Run(task, interpreter_prompt(task.query()))
 
 
 def step(run: Run, reply: Reply, config: RoundsConfig) -> None:
@@ -121,8 +121,9 @@ def step(run: Run, reply: Reply, config: RoundsConfig) -> None:
     found = parse_react(reply.text)
     run.text += found.text if found.action is not None else reply.text
     if found.action is None:
-        run.final = found.final if found.final is not None else found.thought
-        run.ended = "final" if found.final is not None else "no action"
+        is_cut = reply.finish_reason == "length"
+        run.final = found.final if found.final is not None else "" if is_cut else found.thought
+        run.ended = "length" if is_cut else "final" if found.final is not None else "no action"
     elif reply.finish_reason == "length" and not _is_closed(found.action_input):
         run.ended = "length"
     else:
