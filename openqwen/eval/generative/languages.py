@@ -20,6 +20,8 @@ _JS_ASSERT = (
     "console.assert = (holds, ...words) => "
     "{ if (!holds) throw new Error('Assertion failed ' + words.join(' ')); };\n"
 )
+# a virtual machine reserves more addresses than it uses, and they are limited
+_JAVA = "-Xmx256m -XX:CompressedClassSpaceSize=64m -XX:ReservedCodeCacheSize=64m -XX:+UseSerialGC"
 _TUPLES = "import org.javatuples.*;\n"
 _TUPLE_NAMES = ("Unit", "Pair", "Triplet", "Quartet", "Quintet", "Sextet", "Septet", "Octet")
 
@@ -53,11 +55,12 @@ LANGUAGES: Mapping[str, Language] = {
     "java": Language(
         ("java",),
         "Main.java",
-        "{folder}javac -J-Xmx256m -nowarn -encoding UTF-8 -d . Main.java && {folder}java "
-        "-Xmx256m -Xss64m -ea -cp . $(test -f Main.class && echo Main || echo Problem)",
+        f"export JAVA_TOOL_OPTIONS='{_JAVA}'; "
+        "{folder}javac -nowarn -encoding UTF-8 -d . Main.java && "
+        "{folder}java -Xss64m -ea -cp . $(test -f Main.class && echo Main || echo Problem)",
         "javac",
         "java",
-        "-version",
+        f"{_JAVA} -version".replace("-X", "-J-X"),
     ),
     "go": Language(
         ("go", "go_test.go"),
