@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from openqwen.agent.sandbox.config import SandboxConfig
-from openqwen.agent.sandbox.limits import limit_arguments
+from openqwen.agent.sandbox.limits import limit_arguments, process_arguments
 from openqwen.agent.sandbox.meter import Meter
 from openqwen.agent.sandbox.view import variables
 
@@ -62,7 +62,11 @@ class Bare:
     def release(self) -> None:
         """Start the program."""
         self.process = subprocess.Popen(
-            [*limit_arguments(self.config, as_user=None), *self.command],
+            [
+                *limit_arguments(self.config),
+                *process_arguments(self.config, as_user=None),
+                *self.command,
+            ],
             stdin=self.streams["stdin"],
             stdout=self.streams["stdout"],
             stderr=self.streams["stderr"],
@@ -109,6 +113,8 @@ class Bare:
 
 class _TreeMeter(Meter):
     """Counts a process and its descendants instead of a namespace."""
+
+    own_tasks = 0
 
     def __init__(self, config: SandboxConfig, bare: Bare) -> None:
         """Take the program to be; it may not have started yet."""

@@ -42,7 +42,7 @@ def require(level: Level) -> None:
         raise UserError("the sandbox needs Linux; on another system use a container or a machine")
     try:
         if level == "rlimits":
-            limit_arguments(SandboxConfig(level=level), as_user=None)
+            limit_arguments(SandboxConfig(level=level))
             return
         find_bubblewrap()
         if level == "full":
@@ -85,7 +85,7 @@ def _missing(report: str, config: SandboxConfig) -> str:
     if "0" in facts.get("Uid", "0").split():
         found.append("it runs as root")
     for name in ("CapPrm", "CapEff", "CapBnd"):
-        if facts.get(name) != NO_CAPABILITY and not (name == "CapBnd" and not is_root()):
+        if facts.get(name) != NO_CAPABILITY:
             found.append(f"it holds capabilities ({name} {facts.get(name)})")
     if facts.get("NoNewPrivs") != "1":
         found.append("it may gain privileges")

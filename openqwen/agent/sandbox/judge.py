@@ -23,10 +23,11 @@ BY_LAST_LINE: tuple[tuple[str, Status], ...] = (
     (r"^MemoryError\b|\[Errno 12\]|^numpy\S*MemoryError", "memory"),
     (r"\[Errno 11\]|can't start new thread|\bfork: (retry: )?Resource temporarily", "processes"),
     (r"\[Errno (27|28|122)\]|No space left on device", "files"),
-    (r"\[Errno (1|13|30|95|101)\]|Operation not permitted|Read-only file system", "blocked"),
+    (r"\[Errno (1|13|30|38|95|101)\]|Operation not permitted|Read-only file", "blocked"),
+    (r"^socket\.gaierror\b", "blocked"),
 )
 """Errors by number: 12 no memory; 11 no more processes; 27 file too large, 28 no space, 122 quota;
-1 and 13 not permitted, 30 read-only, 95 no such kind of socket, 101 no network."""
+1 and 13 not permitted, 30 read-only, 38 no such call, 95 no such kind of socket, 101 no network."""
 
 
 def judge(seen: Seen, config: SandboxConfig, seconds: float) -> Verdict:

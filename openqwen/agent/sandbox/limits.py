@@ -61,8 +61,35 @@ def _user_range() -> tuple[int, int]:
     return first + count // 2, count // 2 - 1  # the upper half: real users stand low
 
 
-def limit_arguments(config: SandboxConfig, *, as_user: int | None) -> list[str]:
-    """Return the command that sets the limits, and the user where one is named, then goes on.
+def limit_arguments(config: SandboxConfig) -> list[str]:
+    """Return the command that sets all limits but that of processes, then goes on.
+
+    It stands before bubblewrap, so that the sandbox's first process, which an ordinary user's
+    program could take over, is bound as well.
+
+    Raises:
+        UserError: if util-linux's `prlimit` is missing.
+    """
+    memory = config.memory_mb * MIB
+    return _limit(
+        {
+            "as": (resource.RLIMIT_AS, ADDRESS_SLACK * memory + ADDRESS_FREE_MB * MIB),
+            "data": (resource.RLIMIT_DATA, memory),
+            "core": (resource.RLIMIT_CORE, 0),
+            "cpu": (resource.RLIMIT_CPU, config.cpu_s + 1),
+            "fsize": (resource.RLIMIT_FSIZE, config.max_file_bytes),
+            "memlock": (resource.RLIMIT_MEMLOCK, MIB),
+            "msgqueue": (resource.RLIMIT_MSGQUEUE, 0),
+            "nofile": (resource.RLIMIT_NOFILE, config.max_open_files),
+            "sigpending": (resource.RLIMIT_SIGPENDING, 1024),
+        }
+    )
+
+
+def process_arguments(config: SandboxConfig, *, as_user: int | None) -> list[str]:
+    """Return the command that bounds processes and becomes another user, then goes on.
+
+    It stands inside the sandbox: there the kernel counts the sandbox's processes alone.
 
     Args:
         config: the limits.
@@ -71,25 +98,7 @@ def limit_arguments(config: SandboxConfig, *, as_user: int | None) -> list[str]:
     Raises:
         UserError: if util-linux's `prlimit` or `setpriv` is missing.
     """
-    memory = config.memory_mb * MIB
-    wanted = {
-        "as": (resource.RLIMIT_AS, ADDRESS_SLACK * memory + ADDRESS_FREE_MB * MIB),
-        "data": (resource.RLIMIT_DATA, memory),
-        "core": (resource.RLIMIT_CORE, 0),
-        "cpu": (resource.RLIMIT_CPU, config.cpu_s),
-        "fsize": (resource.RLIMIT_FSIZE, config.max_file_bytes),
-        "memlock": (resource.RLIMIT_MEMLOCK, MIB),
-        "msgqueue": (resource.RLIMIT_MSGQUEUE, 0),
-        "nofile": (resource.RLIMIT_NOFILE, config.max_open_files),
-        "nproc": (resource.RLIMIT_NPROC, _process_limit(config)),
-        "sigpending": (resource.RLIMIT_SIGPENDING, 1024),
-    }
-    command = [_tool("prlimit")]
-    for name, (number, value) in wanted.items():
-        hard = resource.getrlimit(number)[1]
-        bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        command.append(f"--{name}={bounded}")
-    command.append("--")
+    command = _limit({"nproc": (resource.RLIMIT_NPROC, _process_limit(config))})
     if as_user is not None:
         command += [
             *(_tool("setpriv"), "--reuid", str(as_user), "--regid", str(as_user)),
@@ -97,6 +106,20 @@ def limit_arguments(config: SandboxConfig, *, as_user: int | None) -> list[str]:
             "--",
         ]
     return command
+
+
+def _limit(wanted: dict[str, tuple[int, int]]) -> list[str]:
+    """Return the command that sets limits, none above what this process may have itself.
+
+    Processor time has a second between the signal that tells why and the one that can't be caught.
+    """
+    command = [_tool("prlimit")]
+    for name, (number, value) in wanted.items():
+        hard = resource.getrlimit(number)[1]
+        bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        soft = bounded - 1 if name == "cpu" and bounded > 1 else bounded
+        command.append(f"--{name}={soft}:{bounded}")
+    return [*command, "--"]
 
 
 def _process_limit(config: SandboxConfig) -> int:

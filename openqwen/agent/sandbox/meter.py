@@ -36,6 +36,9 @@ class Use(NamedTuple):
 class Meter:
     """Reads the use of one sandbox through its open /proc and /work."""
 
+    own_tasks = 1
+    """Processes that are the sandbox's, not the program's."""
+
     def __init__(
         self,
         config: SandboxConfig,
@@ -64,7 +67,7 @@ class Meter:
         """Return the first limit that is exceeded now, or None."""
         config = self.config
         use = self.use()
-        if use.tasks > config.max_processes:
+        if use.tasks - self.own_tasks > config.max_processes:
             return Met("processes", f"more than {config.max_processes} processes and threads")
         limit = config.memory_mb * MIB
         if use.resident_bytes > limit and self._proportional_bytes() > limit:
@@ -116,9 +119,9 @@ class Meter:
         return None
 
     def _pids(self) -> list[str]:
-        """Return the processes but the first, which is bubblewrap's."""
+        """Return the processes; the first, bubblewrap's, too, since it might be taken over."""
         try:
-            return [name for name in os.listdir(self.proc) if name.isdigit() and name != "1"]
+            return [name for name in os.listdir(self.proc) if name.isdigit()]
         except OSError:
             return []
 

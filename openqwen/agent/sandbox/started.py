@@ -23,7 +23,7 @@ from typing import IO, Any, Self
 
 from openqwen.agent.sandbox.bubblewrap import find_bubblewrap
 from openqwen.agent.sandbox.config import SandboxConfig
-from openqwen.agent.sandbox.limits import is_root, limit_arguments, pick_user
+from openqwen.agent.sandbox.limits import is_root, limit_arguments, pick_user, process_arguments
 from openqwen.agent.sandbox.meter import Meter
 from openqwen.agent.sandbox.view import WORK, variables, view_arguments
 from openqwen.core.errors import UserError
@@ -129,6 +129,8 @@ class Started:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.first, signal.SIGKILL)
             select.select([self.first], [], [], END_S)
+            with contextlib.suppress(ChildProcessError):  # ours only where we are process 1
+                os.waitpid(self.first_pid, os.WNOHANG)
         elif self.process.poll() is None:
             self.process.kill()
         try:
@@ -178,8 +180,9 @@ def start(
         user = pick_user()
     marker = f"view-{uuid.uuid4().hex}"
     arguments, inside = view_arguments(config, user=user, folder=folder, marker=marker)
-    limited = [*limit_arguments(config, as_user=user), *command]
-    started = _spawn(arguments, inside, limited, user, (stdin, stdout, stderr))
+    argv = [*limit_arguments(config), str(find_bubblewrap()), *arguments]
+    bounded = [*process_arguments(config, as_user=user), *command]
+    started = _spawn(argv, inside, bounded, user, (stdin, stdout, stderr))
     try:
         started.open_inside(marker)
         if folder is None and user is not None:
@@ -195,22 +198,20 @@ def start(
 
 
 def _spawn(
-    arguments: Sequence[str],
+    argv: Sequence[str],
     inside: list[int],
     command: Sequence[str],
     user: int | None,
     streams: tuple[Stream, Stream, Stream],
 ) -> Started:
-    """Start bubblewrap; the descriptors `inside`, which its arguments name, are closed here."""
+    """Start bubblewrap; the descriptors `inside`, which `argv` names, are closed here."""
     status, status_inside = os.pipe()
     gate_inside, gate = os.pipe()
     inside += [status_inside, gate_inside]
-    argv = ["bwrap", *arguments, "--block-fd", str(gate_inside)]
-    argv += ["--json-status-fd", str(status_inside), "--", *command]
+    gates = ["--block-fd", str(gate_inside), "--json-status-fd", str(status_inside)]
     try:
         process = subprocess.Popen(
-            argv,
-            executable=find_bubblewrap(),
+            [*argv, *gates, "--", *command],
             stdin=streams[0],
             stdout=streams[1],
             stderr=streams[2],
