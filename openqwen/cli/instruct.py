@@ -109,16 +109,16 @@ def _generate(args: argparse.Namespace) -> int:
     say(_told(seeds, set_aside.summary()))
     against = [Path(name) for name in args.against]
     index = _benchmarks(against)
-    options = {"quantize": args.quantize} if args.quantize else {}
-    model = open_model(args.model, **options)
     files = {str(f): sha256_file(f) for f in (*find_row_files(paths), *against) if f.is_file()}
-    identity = {
-        "model": model.name,
-        "quantize": args.quantize,
-        "files": files,
-    }
+    options = {"quantize": args.quantize} if args.quantize else {}
     with _open_tools(args.tools, args.folder) as tools:
-        identity["tools"] = [tool.name for tool in tools]
+        model = open_model(args.model, **options)
+        identity = {
+            "model": model.name,
+            "quantize": args.quantize,
+            "files": files,
+            "tools": [tool.name for tool in tools],
+        }
         job = Job(model, seeds, config, args.seed, tools)
         funnel = generate(job, Path(args.out), benchmarks=index, identity=identity)
     say(describe(funnel))

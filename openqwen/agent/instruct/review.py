@@ -77,12 +77,13 @@ def apply_marks(
     for path in paths:
         by, rows = _read_marks(path)
         for row in rows:
-            if known.get(row.get("id", "")) != row.get("hash"):
+            id = row.get("id")
+            if not isinstance(id, str) or id not in known or known[id] != row.get("hash"):
                 account["of other samples"] += 1
             elif row.get("mark") not in ("accept", "reject"):
                 account["not a mark"] += 1
             else:
-                marks.setdefault(row["id"], []).append((row, by))
+                marks.setdefault(id, []).append((row, by))
     accepted = []
     for sample in samples:
         given = marks.get(sample.id, [])
