@@ -369,6 +369,10 @@ def test_a_function_passes_in_its_language_and_a_wrong_one_does_not(language):
         if share is None and language == "python":
             continue
         assert judge.shares([program]) == {"pass@1": 1.0 if share is None else share}
+    if language in ("python", "javascript"):
+        quits = "import sys; sys.exit(0)\n" if language == "python" else "process.exit(0);\n"
+        program = humaneval_pack.tested(row, quits + prompt + body)
+        assert judge.shares([program]) == {"pass@1": 0.0}
 
 
 def test_humanevalpack_and_multipl_e_are_told_apart(tmp_path):

@@ -112,8 +112,8 @@ def source_of(row: Mapping[str, Any], reply: str) -> str:
 
 def tested(row: Mapping[str, Any], source: str) -> Program:
     """Return a function with its tests as a program."""
-    parts = [row["setup"], source, row["test"]]
-    return program(row["language"], "\n".join(part for part in parts if part) + "\n")
+    function = f"{row['setup']}\n{source}" if row["setup"] else source
+    return program(row["language"], function, row["test"])
 
 
 def read_pack(folder: Path) -> Rows | None:

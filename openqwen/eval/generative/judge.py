@@ -43,9 +43,14 @@ class Program:
     end: str = ""
 
 
+def end_of(tests: str) -> str:
+    """Return what a script prints behind its tests to say that it got there."""
+    return f"passed {hashlib.sha256(tests.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
 def with_tests(program: str, tests: str) -> Program:
     """Return a Python program with its tests behind it and, last, a line that says it got there."""
-    end = f"passed {hashlib.sha256(tests.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    end = end_of(tests)
     return Program(f"{program}\n{tests}\nprint({end!r})\n", end=end)
 
 

@@ -1,18 +1,19 @@
 """How a function with its tests is compiled and run in six languages, inside the sandbox.
 
     can_run("java")                                     # "" or the reason why not
-    program("cpp", "int main() { return 0; }")          # a Program for the judge
+    program("cpp", "int one() { return 1; }", "int main() { return one() - 1; }")
 
 The sandbox shows a program /usr and this Python: a compiler that lies elsewhere is not there.
 """
 
 import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from openqwen.agent.sandbox.config import SandboxConfig
-from openqwen.eval.generative.judge import Program
+from openqwen.eval.generative.judge import Program, end_of, with_tests
 
 COMPILED_TIMEOUT_S = 60.0  # a compiler and a virtual machine on a busy processor
 # console.assert only prints; the tests of HumanEvalPack rely on somebody reading it
@@ -128,13 +129,19 @@ def tool_folder(language: str) -> str | None:
     return None
 
 
-def program(language: str, source: str) -> Program:
-    """Return a function and its tests as a program that the judge can run."""
+def program(language: str, function: str, tests: str) -> Program:
+    """Return a function and its tests as a program that the judge can run.
+
+    A script (Python, JavaScript) could end itself before its tests, so it says when it is through;
+    in the other languages `main` is the tests' own.
+    """
     known = LANGUAGES[language]
     if not known.script:
-        return Program(source)
+        return with_tests(function, tests)
+    source, end = f"{function}\n{tests}\n", ""
     if language == "javascript":
-        source = _JS_ASSERT + source
+        end = end_of(tests)
+        source = f"{_JS_ASSERT}{source}\nconsole.log({json.dumps(end)});\n"
     if language == "java":
         source = _without_tuples(source)
     return Program(
@@ -142,6 +149,7 @@ def program(language: str, source: str) -> Program:
         file=known.file,
         command=("sh", "-c", known.script.replace("{folder}", tool_folder(language) or "")),
         timeout_s=COMPILED_TIMEOUT_S,
+        end=end,
     )
 
 
