@@ -20,7 +20,7 @@ from openqwen.eval.measure import Setting
 from openqwen.eval.responses import Remembering, Responses
 
 TASKS = {task.id: task for task in load_tasks()}
-FAST = ("vis-hard-08", "general-09")  # two axes; a web server on the sandbox's own loopback
+FAST = "vis-hard-08"  # two axes
 
 
 @pytest.fixture(scope="module")
@@ -208,9 +208,8 @@ def check_both_programs(task: Task):
 
 
 @pytest.mark.usefixtures("sandbox")
-@pytest.mark.parametrize("name", FAST)
-def test_the_solution_passes_and_the_wrong_program_does_not(name):
-    check_both_programs(TASKS[name])
+def test_the_solution_passes_and_the_wrong_program_does_not():
+    check_both_programs(TASKS[FAST])
 
 
 @pytest.mark.slow
@@ -243,7 +242,7 @@ class Clever:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_a_measurement_scores_keeps_everything_and_goes_on(tmp_path):
+def test_a_measurement_scores_and_keeps_everything(tmp_path):
     model, store = Clever(), Responses(tmp_path / "responses.jsonl")
     setting = Setting(
         Remembering(model, store), None, tmp_path, store, limit=1, seed=3, is_chat=True
@@ -258,10 +257,7 @@ def test_a_measurement_scores_keeps_everything_and_goes_on(tmp_path):
     [drawn] = [item for item in result.items if item.group == "visualisation"]
     assert (tmp_path / drawn.output["images"][0]).read_bytes().startswith(b"\x89PNG")
     assert "\nObservation: " in drawn.output["text"]
-    asked = model.asked
-    again = measure_with(setting, RoundsConfig())
-    assert model.asked == asked
-    assert [item.scores["correct"] for item in again.items] == [1.0] * 3
+    assert model.asked == len(store) == 6  # a program and an answer each, kept for another run
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Limits of the code interpreter; light to import."""
 
-from openqwen.agent.sandbox.config import SandboxConfig
+from openqwen.agent.sandbox.config import Level, SandboxConfig
 from openqwen.core.config import Config, setting
 
 
@@ -31,7 +31,7 @@ class InterpreterConfig(Config):
     max_files: int = setting(200, "files that are listed after a call", ge=0)
     memory_mb: int = setting(1024, "memory of the session's processes", ge=128)
     max_processes: int = setting(64, "processes and threads of the session", ge=8)
-    level: str = setting("full", "weakest isolation that is accepted; see docs/sandbox.md")
+    level: Level = setting("full", "weakest isolation that is accepted; see docs/sandbox.md")
 
     def sandbox(self) -> SandboxConfig:
         """Return the sandbox's settings: a session lives as long as its owner, a cell does not."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 PIECE = 250_000  # characters of one message
-CHILDREN = "/tmp/.openqwen-children"  # where forked processes send what they print
+CHILDREN = "ipc:///tmp/.openqwen-{}"  # where forked processes send what they print
 
 
 def launch() -> None:
@@ -32,7 +32,7 @@ def launch() -> None:
         thread._pipe_port = os.getpid()
         puller = thread.socket.context.socket(zmq.PULL)
         puller.linger = 0
-        puller.bind(f"ipc://{CHILDREN}")
+        puller.bind(CHILDREN.format(thread._pipe_port))
         thread._pipe_in = ZMQStream(puller, thread.io_loop)
         thread._pipe_in.on_recv(thread._handle_pipe_msg)
 
@@ -40,7 +40,7 @@ def launch() -> None:
         context = zmq.Context()
         pusher = context.socket(zmq.PUSH)
         pusher.linger = 3000
-        pusher.connect(f"ipc://{CHILDREN}")
+        pusher.connect(CHILDREN.format(thread._pipe_port))
         return context, pusher
 
     kind: Any = IOPubThread

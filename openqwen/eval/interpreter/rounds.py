@@ -17,6 +17,7 @@ from openqwen.agent.interpreter.session import Interpreter
 from openqwen.agent.interpreter.tool import NAME, describe_interpreter, interpreter_prompt
 from openqwen.agent.models import Options, Prompt, Reply, TextModel
 from openqwen.agent.react import STOPS, observation_text, parse_react
+from openqwen.agent.sandbox.config import Level
 from openqwen.agent.tools import ArgumentError, read_arguments
 from openqwen.core.config import Config, setting
 from openqwen.eval.interpreter.checks import Evidence
@@ -37,7 +38,7 @@ class RoundsConfig(Config):
     workers: int = setting(2, "kernels that run code at the same time", ge=1)
     call_timeout_s: float = setting(20.0, "seconds of one call", gt=0)
     memory_mb: int = setting(1024, "memory of one session", ge=128)
-    level: str = setting("full", "weakest isolation that is accepted")
+    level: Level = setting("full", "weakest isolation that is accepted")
 
     def interpreter(self) -> InterpreterConfig:
         """Return the settings of one session."""
