@@ -191,6 +191,7 @@ BAD = [
     (sample(answer="As an AI language model, I know rivers."), "speaks of itself"),
     (sample(answer="la " * 20), "repeats itself"),
     (sample(answer="Ganges river\n" * 6), "repeats itself"),
+    (sample(answer="1. Ganges\n2. Lena\n3. Ganges\n4. Lena\n5. Ganges"), "repeats itself"),
     (sample(answer="Ask li.wei@corp.cn."), "personal data"),
     (sample(answer="the quick brown fox jumps over the lazy dog near a river bank"), "benchmark"),
 ]

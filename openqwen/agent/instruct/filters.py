@@ -49,7 +49,8 @@ _OF_ITSELF = re.compile(
     re.IGNORECASE,
 )
 _REPLACEMENT = "\ufffd"
-MAX_LINE_UNITS = 12  # a run of one unit longer than this is a loop
+_NUMBER = re.compile(r"^\s*(?:\d+[.)、]|[-*•])\s*")
+MAX_RUN = 12  # a run of one unit longer than this is a loop
 
 
 class Rules:
@@ -122,12 +123,13 @@ class Rules:
             return "template left in it", ""
         if len(units(answer)) < config.min_answer_units:
             return "answer too short", ""
-        lines = [line.strip() for line in answer.splitlines() if len(line.strip()) > 1]
+        lines = [_NUMBER.sub("", line).strip() for line in answer.splitlines()]
+        lines = [line for line in lines if len(line) > 1]
         share, _ = repeated_parts(lines)
         if share > config.max_duplicate_lines:
             return "repeats itself", f"{share:.0%} of lines were seen before"
         run = _longest_run(units(answer))
-        if run > MAX_LINE_UNITS:
+        if run > MAX_RUN:
             return "repeats itself", f"one unit {run} times in a row"
         return None
 
