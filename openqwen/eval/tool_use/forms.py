@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from openqwen.agent.models import Prompt
 from openqwen.agent.react import STOPS, react_prompt
+from openqwen.agent.relaxed_json import canonical_json, parse_relaxed
 from openqwen.agent.tool_call import parse_tool_calls, render_tool_messages
 from openqwen.agent.tools import Tool
 from openqwen.eval.tool_use.published import action_input_of, action_of, is_false_positive
@@ -40,6 +41,8 @@ class Form:
         prompt: from tools, question and whether the model holds conversations.
         stop: texts that end a reply.
         read: a reply's first call, or None where it calls no tool.
+        read_untagged: the same of a reply that is a call but for its tags; None where the form
+            has none.
         is_for_chat: it exists in conversations only.
     """
 
@@ -48,6 +51,7 @@ class Form:
     prompt: Callable[[Sequence[Tool], str, bool], Prompt]
     stop: tuple[str, ...]
     read: Callable[[str], FirstCall | None]
+    read_untagged: Callable[[str], FirstCall | None] | None
     is_for_chat: bool
 
 
@@ -72,9 +76,26 @@ def _first_tool_call(reply: str) -> FirstCall | None:
     return None
 
 
+def _untagged_call(reply: str) -> FirstCall | None:
+    """Return the call of a reply that is nothing but its JSON, in a code fence or bare."""
+    try:
+        value = parse_relaxed(reply)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return None
+    return FirstCall(value["name"], canonical_json(value.get("arguments", {})))
+
+
 FORMS: Mapping[str, Form] = {
-    "react": Form("ReAct", "tools", _react_prompt, STOPS, _react_call, False),
+    "react": Form("ReAct", "tools", _react_prompt, STOPS, _react_call, None, False),
     "tool_call": Form(
-        "<tool_call>", "tools_tool_call", _tool_call_prompt, (), _first_tool_call, True
+        "<tool_call>",
+        "tools_tool_call",
+        _tool_call_prompt,
+        (),
+        _first_tool_call,
+        _untagged_call,
+        True,
     ),
 }

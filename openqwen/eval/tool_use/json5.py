@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     |(?P<name>(?:[^\W\d]|\$)[\w$]*)""",
     re.DOTALL | re.VERBOSE,
 )
-_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|\r\n|.)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|0[0-9]|\r\n|.)", re.DOTALL)
 _ESCAPES = {
     "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "0": "\0",
     "\n": "", "\r": "", "\r\n": "", "\u2028": "", "\u2029": "",
@@ -80,9 +80,9 @@ def _unquote(piece: str) -> str:
         escape = match[1]
         if escape in _ESCAPES:
             return _ESCAPES[escape]
-        if len(escape) > 1:
+        if escape[0] in "xu" and len(escape) > 1:
             return chr(int(escape[1:], 16))
-        if escape in "xu" or escape.isdigit():
+        if escape[0] in "xu" or escape.isdigit():
             raise ValueError(f"\\{escape} is no JSON5 escape")
         return escape
 

@@ -38,6 +38,7 @@ from openqwen.tokenizer.tokenizer import Tokenizer
 
 MAX_NEW_TOKENS = 192
 METRICS = ("tool_selection", "tool_input", "arguments", "false_positives")
+UNTAGGED = "untagged_"  # before a metric: calls that lack the form's tags count, too
 RANKS = ("dashscope", "2.0.2", "dashscope/resources/qwen.tiktoken")
 PUBLISHED = {
     model: {
@@ -125,6 +126,9 @@ def _measure_form(
     for query, prompt, reply in zip(queries, prompts, replies, strict=True):
         call = form.read(reply.text)
         target, scores = score_call(query, call, pieces)
+        if form.read_untagged is not None:
+            bare = score_call(query, call or form.read_untagged(reply.text), pieces)[1]
+            scores |= {f"{UNTAGGED}{name}": score for name, score in bare.items()}
         items.append(
             Item(
                 id=query.id,
@@ -146,7 +150,7 @@ def _measure_form(
     return TaskResult(
         task=form.task,
         main="tool_selection",
-        metrics=gather(items, METRICS),
+        metrics=gather(items, [*METRICS, *(f"{UNTAGGED}{name}" for name in METRICS)]),
         items=items,
         settings=settings,
         groups=gather_groups(items),
