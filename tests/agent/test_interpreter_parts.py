@@ -149,7 +149,8 @@ def test_a_link_out_of_the_folder_is_neither_read_nor_written(tmp_path):
     secret.write_bytes(b"mine")
     (folder / "link").symlink_to(secret)
     (folder / "away").symlink_to(tmp_path)
-    os.link(secret, folder / "hard")
+    (tmp_path / "other").write_bytes(b"mine, too")
+    os.link(tmp_path / "other", folder / "hard")
     os.mkfifo(folder / "pipe")
     for name in ("link", "away/secret", "hard", "pipe", "missing"):
         with pytest.raises(UserError, match=name.split("/")[0]):
