@@ -192,7 +192,12 @@ def describe(model: TextModel) -> str:
 def _write(
     plan: Plan, results: Sequence[TaskResult], missing: dict[str, str], seconds: float
 ) -> dict[str, Any]:
-    """Write the numbers of all tasks so far, as JSON and as a table."""
+    """Write the numbers of all tasks so far, those of earlier runs too, as JSON and as a table."""
+    path = plan.out / RESULTS_NAME
+    before = read_json(path)["tasks"] if path.is_file() else {}
+    measured = {result.task: result for result in results}
+    others = [read_result(plan.out, name) for name in before if name not in measured]
+    every = [*others, *results]
     settings = {"limit": plan.limit, "seed": plan.seed, "is_chat": plan.is_chat}
     found = {
         "model": plan.model.name,
@@ -200,13 +205,13 @@ def _write(
         "settings": settings | {"shots": plan.shots, "data": str(plan.data or "")},
         "versions": versions(),
         "host": host_description(),
-        "tasks": {result.task: result.as_json() for result in results},
+        "tasks": {result.task: result.as_json() for result in every},
         "not_measured": missing,
         "seconds": round(seconds, 1),
     }
-    write_json(plan.out / RESULTS_NAME, found)
+    write_json(path, found)
     about = f"{plan.model.name}: {describe(plan.model)}; seed {plan.seed}"
-    lines = [about, "", *result_lines(results), ""]
+    lines = [about, "", *result_lines(every), ""]
     lines += [f"Not measured: {name}: {why}" for name, why in missing.items()]
     lines.append(f"{format_duration(seconds)} in this run")
     write_text(plan.out / "results.md", "\n".join(lines) + "\n")

@@ -106,6 +106,19 @@ def test_a_killed_run_computes_only_what_it_lacks(measured, models, data, tmp_pa
     assert [item.scores for item in again.items] == [item.scores for item in whole.items]
 
 
+def test_tasks_of_several_runs_stand_in_one_file(measured, models, data, tmp_path):
+    out = tmp_path / "both"
+    shutil.copytree(measured / "one", out)
+    rows = [{"query": "2 + 3 =", "response": "5"}, {"query": "4 * 2 =", "response": "8"}]
+    (tmp_path / "math").mkdir()
+    (tmp_path / "math" / "math401.json").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
+    options = ["--tasks", "math401", "--data", str(tmp_path / "math"), "--out", str(out)]
+    assert main(["eval", str(models[0]), *options, "--dtype", "float32"]) == 0
+    assert set(json.loads((out / "results.json").read_text())["tasks"]) == {"piqa", "math401"}
+
+
 def test_another_models_directory_is_refused(measured, models, data, capsys):
     assert main(command(models[1], data, measured / "one")) == 2
     line = capsys.readouterr().err.splitlines()[-1]
