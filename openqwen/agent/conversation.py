@@ -129,7 +129,7 @@ class CallConversation:
             content = self._completed.get("content") or ""
             calls = read_calls(self._completed)
         else:
-            called = parse_tool_calls(reply.text, [tool.name for tool in self._tools])
+            called = parse_tool_calls(reply.text, bare=bool(self._tools))
             content, calls = called.content, called.calls
         readable = tuple(call for call in calls if call.problem is None)
         if (

@@ -44,12 +44,15 @@ def complete(
     if isinstance(model, FunctionModel):
         return model.chat(messages, [tool.definition() for tool in tools], options)
     reply = model.reply([render_tool_messages(messages, tools)], options)[0]
-    return as_completion(model.name, reply, [tool.name for tool in tools])
+    return as_completion(model.name, reply, bare=bool(tools))
 
 
-def as_completion(name: str, reply: Reply, tool_names: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a reply in Qwen2.5's form as OpenAI's response; unreadable calls stay in the text."""
-    called = parse_tool_calls(reply.text, tool_names)
+def as_completion(name: str, reply: Reply, *, bare: bool = False) -> dict[str, Any]:
+    """Return a reply in Qwen2.5's form as OpenAI's response; unreadable calls stay in the text.
+
+    `bare` as in `parse_tool_calls`.
+    """
+    called = parse_tool_calls(reply.text, bare=bare)
     calls = [call for call in called.calls if call.problem is None]
     whole = len(calls) == len(called.calls)
     message = assistant_message(called.content if whole else reply.text, calls if whole else [])

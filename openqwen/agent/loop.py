@@ -26,6 +26,7 @@ from openqwen.agent.tools import (
     ArgumentError,
     Call,
     Tool,
+    ToolError,
     ToolResult,
     check_tools,
     read_arguments,
@@ -227,7 +228,9 @@ class _Run:
         tool = self._find(call.name)
         if tool is None:
             known = ", ".join(self.tools) or "none"
-            return _malformed(f"there is no tool {call.name!r}; the tools are: {known}.")
+            return _malformed(
+                f"there is no tool {shorten(call.name, 60)!r}; the tools are: {known}."
+            )
         try:
             arguments = read_arguments(tool, call.arguments)
         except ArgumentError as error:
@@ -277,8 +280,8 @@ def _call_in_time(tool: Tool, arguments: dict[str, Any], limit_s: float) -> _Out
             found.append(_Outcome(result.text, result))
         except ArgumentError as error:
             found.append(_malformed(f"{error}."))
-        except UserError as error:
-            found.append(_Outcome(f"Error: {error}"))
+        except (ToolError, UserError) as error:
+            found.append(_Outcome(f"Error: {error}."))
         except BaseException as error:  # a tool's own defect must not end the run
             found.append(_Outcome(f"Error: {tool.name} failed: {type(error).__name__}: {error}"))
 

@@ -12,7 +12,7 @@ in the system prompt and around earlier calls, and never in what users, tools or
 import contextlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,19 +107,19 @@ def render_tool_messages(
     return rendered
 
 
-def parse_tool_calls(text: str, names: Collection[str] = ()) -> Called:
+def parse_tool_calls(text: str, *, bare: bool = False) -> Called:
     """Return a reply's calls; one that can't be read has a `problem` instead of arguments.
 
     A call whose closing tag is missing counts if its JSON is whole.
 
     Args:
         text: the reply.
-        names: tools' names; where given, a reply that is nothing but the JSON of a call of one of
-            them is that call, with or without a code fence (Qwen2.5-Coder leaves out the tags).
+        bare: a reply that is nothing but calls' JSON counts without the tags, in a code fence or
+            not: Qwen2.5-Coder leaves them out.
     """
-    bare = _bare_call(text) if names and OPEN not in text else None
-    if bare is not None and bare.name in names:
-        return Called("", (bare,))
+    found = _bare_calls(text) if bare and OPEN not in text else ()
+    if found:
+        return Called("", found)
     calls: list[Call] = []
     content: list[str] = []
     at = 0
@@ -132,17 +132,28 @@ def parse_tool_calls(text: str, names: Collection[str] = ()) -> Called:
     return Called("".join(content).strip(), tuple(calls))
 
 
-def _bare_call(text: str) -> Call | None:
-    """Return the call that a reply is altogether, or None."""
-    inside = strip_fence(text)
-    if not inside.startswith("{"):
-        return None
-    try:
-        value = parse_relaxed(inside)
-    except ValueError:
-        return None
-    call = _as_call(value, inside)
-    return call if call.problem is None and "arguments" in value else None
+def _bare_calls(text: str) -> tuple[Call, ...]:
+    """Return the calls that a reply consists of, one JSON object after the other, or none."""
+    rest = strip_fence(text)
+    values: list[Any] = []
+    while rest.startswith("{"):
+        try:
+            value, end = _DECODER.raw_decode(rest)
+        except (ValueError, RecursionError):
+            try:
+                value, end = parse_relaxed(rest), len(rest)
+            except ValueError:
+                return ()
+        values.append(value)
+        rest = rest[end:].lstrip()
+    are_calls = all(
+        isinstance(value, dict)
+        and set(value) == {"name", "arguments"}
+        and isinstance(value["name"], str)
+        and isinstance(value["arguments"], dict)
+        for value in values
+    )
+    return tuple(_as_call(value, "") for value in values) if are_calls and not rest else ()
 
 
 def _read_call(text: str, match: re.Match[str]) -> tuple[Call, int]:

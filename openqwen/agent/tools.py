@@ -34,6 +34,10 @@ _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Raises|Yields|Exampl
 _NAME = re.compile(r"[\w.:-]{1,64}")
 
 
+class ToolError(ValueError):
+    """What a tool raises where its arguments lead nowhere: one line for the model to read."""
+
+
 class ArgumentError(ValueError):
     """Arguments that a tool can't take: one line for the model to read."""
 

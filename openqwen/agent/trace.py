@@ -64,6 +64,11 @@ class Trace:
         return (self._ended or time.monotonic()) - self._started
 
     @property
+    def is_answered(self) -> bool:
+        """Return whether the model itself came to an end."""
+        return self.reason in ("answer", "plain answer") and bool(self.answer)
+
+    @property
     def num_steps(self) -> int:
         """Return how often the model was asked."""
         return sum(event["event"] == "reply" for event in self.events)

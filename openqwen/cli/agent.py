@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
             done = run_agent(model, tools, question, config, folder=kept)
             print(done.answer)
             warn(done.ending())
-            return 0 if done.answer else 1
+            return 0 if done.is_answered else 1
         terminal = Terminal(model, tools, config, stdin=sys.stdin, stdout=sys.stdout, folder=trace)
         if question is not None:
-            return 0 if terminal.ask(question).answer else 1
+            return 0 if terminal.ask(question).is_answered else 1
         terminal.run()
     return 0

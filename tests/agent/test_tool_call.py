@@ -204,14 +204,16 @@ def test_an_unreadable_call_has_a_problem(text, problem):
     assert problem in call.problem
 
 
-def test_a_bare_call_counts_only_for_a_known_tool():
-    bare = '{"name": "add", "arguments": {"a": 1}}'
-    for text in (bare, f"```json\n{bare}\n```"):
-        assert parse_tool_calls(text, ["add"]).calls == (Call("add", '{"a": 1}'),)
+def test_a_reply_of_nothing_but_calls_counts_without_tags_where_that_is_asked_for():
+    one = '{"name": "add", "arguments": {"a": 1}}'
+    call = Call("add", '{"a": 1}')
+    for text in (one, f"```json\n{one}\n```", "{'name': 'add', 'arguments': {'a': 1}}"):
+        assert parse_tool_calls(text, bare=True).calls == (call,)
         assert parse_tool_calls(text).calls == ()
-        assert parse_tool_calls(text, ["other"]).calls == ()
-    assert parse_tool_calls(f"Call: {bare}", ["add"]).calls == ()
-    assert parse_tool_calls('{"name": "add"}', ["add"]).calls == ()
+    assert parse_tool_calls(f"{one}\n{one}", bare=True).calls == (call, call)
+    for text in (f"So: {one}", f"{one}!", '{"name": "add"}', '{"name": "Ada", "arguments": "no"}',
+                 '{"name": "Ada", "arguments": {}, "age": 7}', "{", "{}"):  # fmt: skip
+        assert parse_tool_calls(text, bare=True).calls == (), text
 
 
 JSON = st.dictionaries(

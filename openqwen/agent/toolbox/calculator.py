@@ -15,6 +15,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
+from openqwen.agent.tools import ToolError
+
 MAX_CHARS, MAX_DEPTH = 500, 60
 MAX_BITS = 14_000  # of a whole number on the way: 4,200 digits, as many as Python prints
 MAX_EXPONENT = 10_000  # of a decimal
@@ -34,7 +36,7 @@ _SIGNS = {
 }
 
 
-class CalculatorError(ValueError):
+class CalculatorError(ToolError):
     """An expression that can't be computed: one line."""
 
 

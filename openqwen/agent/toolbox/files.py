@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from openqwen.agent.tools import Tool, tool
+from openqwen.agent.tools import Tool, ToolError, tool
 from openqwen.core.errors import UserError
 from openqwen.core.log import format_bytes
 
@@ -19,7 +19,7 @@ MAX_BYTES = 8000  # of one reading
 MAX_LISTED = 200
 
 
-class FolderError(ValueError):
+class FolderError(ToolError):
     """A path that can't be read: one line for the model."""
 
 

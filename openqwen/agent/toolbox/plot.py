@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from openqwen.agent.interpreter.fonts import matplotlib_settings
+from openqwen.agent.interpreter.fonts import cjk_font, matplotlib_settings
 from openqwen.agent.sandbox.config import SandboxConfig
-from openqwen.agent.tools import Tool, ToolResult, tool
+from openqwen.agent.tools import Tool, ToolError, ToolResult, tool
 
 MAX_POINTS = 10_000
 LIMITS = SandboxConfig(timeout_s=30, cpu_s=30, memory_mb=1024, max_file_bytes=8_000_000)
@@ -42,7 +42,7 @@ figure.savefig("plot.png")
 """
 
 
-class PlotError(ValueError):
+class PlotError(ToolError):
     """Numbers that can't be drawn: one line for the model."""
 
 
@@ -67,7 +67,11 @@ def plot_tool(limits: SandboxConfig = LIMITS) -> Tool:
             raise PlotError(f"x has {len(places)} values and y has {len(y)}: give as many")
         data = {"kind": kind, "x": places, "y": y}
         png = draw(data | {"title": title, "xlabel": xlabel, "ylabel": ylabel}, limits)
-        return ToolResult(f"drawn: plot.png, a {kind} plot of {len(y)} values", {"plot.png": png})
+        said = f"drawn: plot.png, a {kind} plot of {len(y)} values"
+        words = f"{title}{xlabel}{ylabel}{''.join(map(str, places))}"
+        if cjk_font() is None and any(ord(char) > 0x2E7F for char in words):
+            said += "; this machine has no font with Chinese characters: they stand as boxes"
+        return ToolResult(said, {"plot.png": png})
 
     return tool(plot)
 
