@@ -185,6 +185,8 @@ def project(
     rows = x.numel() // x.shape[-1]
     if matrix is not None and (matrix.is_quantised or rows <= ops.MAX_BF16_ROWS):
         return ops.linear(x.contiguous(), matrix, norm=norm, gated=gated, residual=residual)
+    if matrix is not None and (norm is not None or gated):
+        x, norm, gated = ops.prologue(x.contiguous(), norm=norm, gated=gated), None, False
     weight, bias = cast(Tensor, layer.weight), cast(Tensor | None, getattr(layer, "bias", None))
     return plain_projection(x, weight, bias, norm=norm, gated=gated, residual=residual)
 

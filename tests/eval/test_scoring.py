@@ -10,11 +10,13 @@ from openqwen.eval.scoring.config import ScoringConfig
 from openqwen.eval.scoring.scorer import Scorer
 from openqwen.eval.scoring.tree import Text, plant
 from openqwen.infer.fused import fuse
+from openqwen.infer.kernels import ops
 from openqwen.infer.kernels.ops import kernels_are_open
 from openqwen.infer.load import LanguageModel
 from openqwen.infer.quantise import quantise
 from openqwen.model.config import ModelConfig
 from openqwen.model.decoder import new_decoder
+from openqwen.model.layers import RMSNorm
 from openqwen.model.long_context import LongContext
 
 CONFIG = ModelConfig(
@@ -198,3 +200,33 @@ def test_empty_and_overlong_continuations_and_unknown_ids_are_refused(lm):
         Scorer(lm).score([([1], [2] * 65)])
     with pytest.raises(ValueError, match="300"):
         Scorer(lm).score([([300], [2])])
+
+
+@pytest.mark.skipif(not kernels_are_open(), reason="the C++ kernels can't run here")
+@pytest.mark.parametrize(("rows", "vocab"), [(1, 33), (7, 300), (21, 2049), (64, 64)])
+def test_the_scoring_kernel_gives_what_whole_logits_give(rows, vocab):
+    generator = torch.Generator().manual_seed(rows)
+    states_RD = torch.randn(rows, 96, generator=generator).bfloat16()
+    weight_VD = torch.randn(vocab, 96, generator=generator).bfloat16()
+    rows_N = torch.arange(rows).repeat(2)
+    tokens_N = torch.randint(0, vocab, (2 * rows,), generator=generator)
+    log_sums_R, best_R, picked_N = ops.score(states_RD, weight_VD, rows_N, tokens_N)
+    logits_RV = states_RD.float() @ weight_VD.float().T
+    torch.testing.assert_close(log_sums_R, logits_RV.logsumexp(1), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(picked_N, logits_RV[rows_N, tokens_N], atol=1e-4, rtol=1e-5)
+    assert torch.equal(best_R.long(), logits_RV.argmax(1))
+
+
+@pytest.mark.skipif(not kernels_are_open(), reason="the C++ kernels can't run here")
+def test_norm_and_gate_of_many_rows_are_those_of_plain_layers_rounded_once():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(3, 11, 88, generator=generator).bfloat16()
+    norm = RMSNorm(88, 1e-6)
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(88, generator=generator).bfloat16())
+    torch.testing.assert_close(
+        ops.prologue(x, norm=norm).float(), norm(x.float()), atol=0, rtol=2**-7
+    )
+    gate, up = x.float().chunk(2, dim=-1)
+    expected = torch.nn.functional.silu(gate) * up
+    torch.testing.assert_close(ops.prologue(x, gated=True).float(), expected, atol=1e-6, rtol=2**-7)

@@ -80,6 +80,25 @@ def linear(
     return out
 
 
+def prologue(x: Tensor, *, norm: RMSNorm | None = None, gated: bool = False) -> Tensor:
+    """Return what `linear` multiplies, rounded to bf16 once: for products that torch does.
+
+    Args:
+        x: bf16 (..., K), or (..., 2K) gate | up where `gated`.
+        norm: normalise x.
+        gated: take silu(gate) · up.
+    """
+    assert x.dtype == torch.bfloat16
+    width = x.shape[-1] // 2 if gated else x.shape[-1]
+    out = x.new_empty(*x.shape[:-1], width)
+    weight = None if norm is None else _at(as_float32(norm, "weight"))
+    _library().openqwen_prologue(
+        _at(x), SWIGLU if gated else RMS_NORM, weight, 0.0 if norm is None else norm.eps,
+        out.numel() // width, width, _at(out), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
 class Matrix:
     """A matrix with its bias, described to the kernels once; keeps the tensors alive."""
 
@@ -298,6 +317,7 @@ def _tables(
 
 _ARGUMENTS: dict[str, str] = {  # p pointer, i int, f float
     "openqwen_linear": "piipfipppi",
+    "openqwen_prologue": "pipfiipi",
     "openqwen_rotate": "piiiippipiiippi",
     "openqwen_decode": "piiiippipiippi",
     "openqwen_attend": "ppppiiiiipipi",

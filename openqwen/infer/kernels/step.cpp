@@ -51,6 +51,20 @@ extern "C" void openqwen_linear(const void* x, int type, int prologue, const flo
                 omp_get_num_threads());
 }
 
+// out (m, k) = what a layer of many rows multiplies, whose product is torch's: bf16 only
+extern "C" void openqwen_prologue(const void* x, int prologue, const float* norm, float eps, int m,
+                                  int k, void* out, int threads) {
+  const Input<Bf16> input{static_cast<const Bf16*>(x), prologue, k, norm, eps};
+  Bf16* y = static_cast<Bf16*>(out);
+#pragma omp parallel for num_threads(threads)
+  for (int row = 0; row < m; row++) {
+    const float scale = input.row_scale(row);
+    for (int i = 0; i < k; i += 16) {
+      store16(y + size_t(row) * k + i, input.columns(row, i, scale), lanes(k - i));
+    }
+  }
+}
+
 extern "C" void openqwen_decode(const void* qkv, int type, int heads, int kv_heads, int size,
                                 const float* cos, const float* sin, int stride, const float* logn,
                                 int logn_stride, int batch, const Places* places, void* y,
