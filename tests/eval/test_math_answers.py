@@ -87,6 +87,11 @@ EQUAL = [
     (r"6 - 5i", "6-5i"),
     ("a+b", "b + a"),
     ("-5", "−5"),
+    (r"8\sqrt{3} \text { square inches}", r"8\sqrt{3}"),
+    (r"12\text{ square units}", r"12\text{ units}^2"),
+    ("3 feet", r"3\text{ ft}"),
+    (r"18\text{ ways}", r"18\text{ arrangements}"),
+    ("9\\text{ a.m.}", "9"),
 ]
 
 DIFFERENT = [
@@ -111,6 +116,8 @@ DIFFERENT = [
     ("5 cm", "5 m"),
     (r"5\text{ inches}", r"5\text{ feet}"),
     (r"5\text{ cm}^2", r"5\text{ cm}^3"),
+    (r"9\text{ a.m.}", r"9\text{ p.m.}"),
+    (r"12\text{ units}", r"12\text{ square units}"),
     ("x=5", "y=5"),
     ("x^2", "2x"),
     ("x", "|x|"),

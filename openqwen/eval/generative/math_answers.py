@@ -31,6 +31,41 @@ _UNIT = re.compile(
     r"|integer|solution|triangle|rectangle|square|cube)(?:e?s)?|percent|mph|cubic|sq|people|times|per",
     re.IGNORECASE,
 )
+# names of measures -> one name each; words that are none (ways, apples) never part two answers
+MEASURES = {
+    name: names[0]
+    for names in (
+        ("cm", "centimeter", "centimetre"),
+        ("mm", "millimeter", "millimetre"),
+        ("km", "kilometer", "kilometre"),
+        ("m", "meter", "metre"),
+        ("foot", "feet", "ft"),
+        ("inch", "in"),
+        ("yard", "yd"),
+        ("mile", "mi"),
+        ("kg", "kilogram"),
+        ("g", "gram"),
+        ("pound", "lb"),
+        ("ounce", "oz"),
+        ("liter", "litre"),
+        ("gallon",),
+        ("second", "sec"),
+        ("minute", "min"),
+        ("hour", "hr"),
+        ("day",),
+        ("week",),
+        ("month",),
+        ("year",),
+        ("dollar",),
+        ("cent",),
+        ("degree",),
+        ("radian",),
+        ("unit",),
+        ("am",),
+        ("pm",),
+    )
+    for name in names
+}
 _TRAILING_WORDS = re.compile(r"(?<=[\d)}!])\s*((?:[a-zA-Z]+\.?[\s/]*)+)(\^\{?[23]\}?)?$")
 
 
@@ -85,6 +120,7 @@ def plain_form(answer: str) -> Plain:
     text = answer.strip().replace("\\$", "").replace("$", "")
     text = re.sub(r"\\[()\[\]]", "", text)
     text = _SIZES.sub("", _SPACES.sub(" ", text))
+    text = re.sub(r"\\(text|mbox)\s+\{", r"\\\1{", text)
     for _ in range(3):  # fonts nest
         text = _FONTS.sub(r"\\text{\1}" if _is_worded(text) else r"\1", text)
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
@@ -137,6 +173,13 @@ def _split_unit(text: str) -> tuple[str, str]:
 
 
 def _plain_unit(words: str, power: str | None) -> str:
-    unit = " ".join(re.findall(r"[a-z]+|/", words.lower()))
-    unit = re.sub(r"(?<=[a-z]{3})s\b", "", unit).replace("feet", "foot").replace("inche", "inch")
-    return unit + ("^" + re.sub(r"\D", "", power) if power else "")
+    """Return the measure in some words (`foot^2` of "square feet"); "" for mere nouns."""
+    found, degree = [], re.sub(r"\D", "", power or "")
+    for word in re.findall(r"[a-z]+", words.lower().replace("a.m.", "am").replace("p.m.", "pm")):
+        if word in ("square", "sq", "cubic"):
+            degree = "3" if word == "cubic" else "2"
+            continue
+        single = next((w for w in (word, word[:-1], word[:-2]) if w in MEASURES), None)
+        if single:
+            found.append(MEASURES[single])
+    return " ".join(found) + ("^" + degree if degree and found else "")
