@@ -121,6 +121,9 @@ def test_an_mbpp_reply_is_judged_by_the_rows_tests(judge):
         ("def inc(x):\n    return x + 2\n[DONE]", False, 0.0),
         ("Here:\n```python\ninc = lambda x: x + 1\n```\nand\n```\nx\n```", True, 1.0),
         ("```python\ndef inc(x):\n    return x + 1\n```", True, 1.0),
+        ("def inc(x):\n    return x + 1\n```", True, 1.0),
+        ("def inc(x):\n    return x + 1", True, 1.0),
+        ("```\ndef inc(x):\n    return x + 1\n```", True, 1.0),
     ):
         program = mbpp.program_of(row, reply, is_chat=is_chat)
         assert judge.shares([mbpp.tested(row, program)]) == {"pass@1": right}

@@ -455,6 +455,7 @@ def test_humaneval_and_mbpp_are_asked_as_the_field_does(tmp_path):
     result, model = run("humaneval", tmp_path, lambda _: block, is_chat=True)
     assert result.metrics["pass@1"].value == 1.0
     assert row["prompt"] in text_of(model.asked[0][0])
+    assert model.asked[0][0][-1] == {"role": "assistant", "content": "```python\n"}
     problem = {"task_id": 11, "text": "Give one.", "test_list": ["assert one() == 1"] * 3}
     write_rows(tmp_path / "mbpp.jsonl", [problem])
     result, model = run("mbpp", tmp_path, lambda _: "def one():\n    return 1\n[DONE]")

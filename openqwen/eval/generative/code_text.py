@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 # what the field's harness stops a Python completion at (`humaneval.yaml`)
 PYTHON_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+BEGIN_BLOCK, END_BLOCK = "```python\n", "\n```\n"
 _BLOCK = re.compile(
     r"^[ \t]*```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.M | re.S
 )
@@ -25,6 +26,15 @@ def cut_completion(completion: str, stops: Sequence[str]) -> str:
     ends = [place for stop in stops if (place := completion.find(stop)) >= 0]
     kept = completion[: min(ends)] if ends else completion
     return kept if kept.endswith("\n") else kept + "\n"
+
+
+def with_opening(reply: str) -> str:
+    """Return a reply that was begun inside a Python code block, with the block's opening.
+
+    One that opens a block by itself (an endpoint may answer anew) stays as it is.
+    """
+    is_anew = re.search(r"^[ \t]*```[ \t]*\w", reply, re.M) or reply.lstrip().startswith("```")
+    return reply if is_anew else BEGIN_BLOCK + reply
 
 
 def code_block(reply: str, names: Sequence[str] = ()) -> str:

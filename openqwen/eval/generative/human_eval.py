@@ -3,7 +3,7 @@
     built = human_eval(TASKS["humaneval"], setting, shots=0)
 
 Base models continue the function's beginning and are stopped as in the field's harness; chat models
-are asked for the whole function in a code block.
+are asked for the whole function in a code block, which their reply is begun with (as by EvalPlus).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,13 @@ from typing import Any
 from openqwen.core.errors import UserError
 from openqwen.core.fetch import fetch_pypi_file
 from openqwen.data.inputs.origin import SetAside
-from openqwen.eval.generative.code_text import cut_completion, whole_program
+from openqwen.eval.generative.code_text import (
+    BEGIN_BLOCK,
+    END_BLOCK,
+    cut_completion,
+    whole_program,
+    with_opening,
+)
 from openqwen.eval.generative.judge import Judge, Program, with_tests
 from openqwen.eval.generative.stock import scored_by, stock_definition
 from openqwen.eval.measure import Setting
@@ -58,8 +64,9 @@ def definition(judge: Judge, *, is_chat: bool) -> dict[str, Any]:
 
     return found | {
         "doc_to_text": CHAT_PROMPT if is_chat else found["doc_to_text"],
+        "gen_prefix": BEGIN_BLOCK if is_chat else None,
         "generation_kwargs": {
-            "until": ["\n```\n"] if is_chat else stops,
+            "until": [END_BLOCK] if is_chat else stops,
             "max_gen_toks": MAX_NEW_TOKENS,
             "do_sample": False,
         },
@@ -76,7 +83,7 @@ def definition(judge: Judge, *, is_chat: bool) -> dict[str, Any]:
 def program_of(row: Mapping[str, Any], reply: str, stops: Sequence[str], *, is_chat: bool) -> str:
     """Return the program that a reply makes of a row's prompt."""
     if is_chat:
-        return whole_program(row["prompt"], reply, row["entry_point"])
+        return whole_program(row["prompt"], with_opening(reply), row["entry_point"])
     return str(row["prompt"]) + cut_completion(reply, stops)
 
 

@@ -3,7 +3,7 @@
     built = mbpp(TASKS["mbpp"], setting, shots=3)
 
 The 500 problems of the test part, numbers 11 to 510. Base models see solved examples and go on in
-the same form, as in the field's harness; chat models are asked for a code block.
+the same form, as in the field's harness; chat models go on in a code block that is begun for them.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openqwen.data.inputs.origin import SetAside
-from openqwen.eval.generative.code_text import code_block
+from openqwen.eval.generative.code_text import BEGIN_BLOCK, END_BLOCK, code_block, with_opening
 from openqwen.eval.generative.judge import Judge, Program, with_tests
 from openqwen.eval.generative.stock import hub_rows, scored_by, stock_definition, stock_examples
 from openqwen.eval.measure import Setting
@@ -58,13 +58,14 @@ def definition(judge: Judge, *, is_chat: bool) -> dict[str, Any]:
 
     return found | {
         "doc_to_text": CHAT_PROMPT if is_chat else found["doc_to_text"],
+        "gen_prefix": BEGIN_BLOCK if is_chat else None,
         "doc_to_target": _chat_target if is_chat else found["doc_to_target"],
         "fewshot_config": {
             "sampler": "first_n",
             "samples": stock_examples("mbpp", "list_fewshot_samples"),
         },
         "generation_kwargs": {
-            "until": ["\n```\n"] if is_chat else ["[DONE]"],
+            "until": [END_BLOCK] if is_chat else ["[DONE]"],
             "max_gen_toks": 2 * MAX_NEW_TOKENS if is_chat else MAX_NEW_TOKENS,
             "do_sample": False,
         },
@@ -79,9 +80,9 @@ def definition(judge: Judge, *, is_chat: bool) -> dict[str, Any]:
 
 
 def _chat_target(row: Mapping[str, Any]) -> str:
-    """Return what is right: a code block for an example, else the tests."""
+    """Return what is right: the rest of a begun code block for an example, else the tests."""
     if row.get("is_fewshot"):
-        return f"```python\n{row['code']}\n```"
+        return f"{row['code']}\n```"
     return "\n".join(row["test_list"])
 
 
@@ -89,7 +90,7 @@ def program_of(row: Mapping[str, Any], reply: str, *, is_chat: bool) -> str:
     """Return the program in a reply."""
     if is_chat:
         called = re.findall(r"\b([A-Za-z_]\w*)\s*\(", " ".join(row["test_list"]))
-        return code_block(reply, called)
+        return code_block(with_opening(reply), called)
     return code_block(reply.partition("[DONE]")[0])
 
 
