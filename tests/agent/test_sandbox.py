@@ -151,9 +151,7 @@ s.accept()[0].send(b"hello")
         box.put({"program.py": program.encode()})
         process = box.start(["python", f"{box.inside}/program.py"])
         door = socket.socket(socket.AF_UNIX)
-        deadline = time.monotonic() + 20
-        while door.connect_ex(str(tmp_path / "door")) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        assert wait_for(lambda: not door.connect_ex(str(tmp_path / "door")))
         assert door.recv(10) == b"hello"
         assert process.wait(20) == 0
         assert box.take(["*.txt"]) == {"in.txt": b"hi", "out.txt": b"hihi"}
@@ -172,6 +170,17 @@ def test_a_box_ends_what_exceeds_its_limits_and_what_is_left_at_its_end(tmp_path
     assert left.poll() is not None
 
 
+def test_a_box_that_restarts_its_program_often_holds_no_more_than_one(tmp_path):
+    with open_sandbox(CONFIG, folder=tmp_path) as box:
+        counts = []
+        for _ in range(4):
+            process = box.start(["sleep", "60"])
+            counts.append(len(os.listdir("/proc/self/fd")))
+            box.kill()
+            assert process.wait(20) != 0
+    assert counts == counts[:1] * 4
+
+
 def test_a_box_interrupts_its_program(tmp_path):
     program = """
 import time
@@ -182,9 +191,7 @@ except KeyboardInterrupt:
 """
     with open_sandbox(CONFIG, folder=tmp_path) as box:
         process = box.start(["python", "-c", program])
-        deadline = time.monotonic() + 20
-        while not (tmp_path / "up").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        assert wait_for((tmp_path / "up").exists)
         box.interrupt()
         assert process.wait(20) == 0
         assert (tmp_path / "got").exists()
@@ -266,8 +273,45 @@ def test_the_level_without_isolation_still_ends_what_runs_too_long(tmp_path):
     config = SandboxConfig(level="rlimits", timeout_s=0.5)
     program = "import subprocess, time; subprocess.Popen(['sleep', '61.5']); time.sleep(60)"
     assert run_program(program, config).status == "timeout"
-    running = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
-    assert b"sleep\x0061.5\x00" not in running
+    assert not is_running("sleep", "61.5")
+
+
+def test_a_program_ends_with_the_process_that_started_it():
+    script = """
+from openqwen.agent.sandbox.config import SandboxConfig
+from openqwen.agent.sandbox.run import run_program
+import time
+run_program("pass")
+print("up", flush=True)
+run_program({}, SandboxConfig(timeout_s=60), command=["sleep", "62.5"])
+"""
+    runner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert runner.stdout is not None
+    assert runner.stdout.readline() == b"up\n"
+    assert wait_for(lambda: is_running("sleep", "62.5"))
+    runner.kill()
+    runner.communicate()
+    assert wait_for(lambda: not is_running("sleep", "62.5"))
+
+
+def is_running(*argv: str) -> bool:
+    wanted = "".join(f"{word}\0" for word in argv).encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes() == wanted:
+                return True
+        except OSError:  # it ended meanwhile
+            continue
+    return False
+
+
+def wait_for(condition, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def test_without_bubblewrap_nothing_runs_and_the_fix_is_named(tmp_path):

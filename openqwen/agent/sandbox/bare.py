@@ -90,6 +90,8 @@ class Bare:
 
     def kill(self) -> None:
         """End the program's session, and its descendants as far as they can be found."""
+        if self.process.returncode is not None:  # its number may be another's by now
+            return
         for pid in descendants(self.process.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -97,13 +99,13 @@ class Bare:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(END_S)
 
-    def close(self) -> None:
-        """End whatever still runs; close and remove."""
+    def close(self, *, streams: bool = True) -> None:
+        """End whatever still runs; close, the program's streams only if asked, and remove."""
         if hasattr(self, "process"):
             if self.process.poll() is None:
                 self.kill()
             for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-                if stream is not None:
+                if streams and stream is not None:
                     with contextlib.suppress(OSError):
                         stream.close()
         os.close(self.work)

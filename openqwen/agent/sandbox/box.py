@@ -16,6 +16,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from openqwen.agent.sandbox.bare import Bare, start_bare
 from openqwen.agent.sandbox.check import require
@@ -29,6 +30,13 @@ from openqwen.core.errors import UserError
 
 LOOK_S = 0.1
 DEVNULL = subprocess.DEVNULL
+
+
+class _Program(NamedTuple):
+    """A program in a box and the thread that looks after it."""
+
+    started: Started | Bare
+    watcher: threading.Thread
 
 
 class Box:
@@ -50,9 +58,8 @@ class Box:
         self.met: Met | None = None
         self._user = pick_user() if is_root() and config.level != "rlimits" else None
         self._handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        self._running: list[Started | Bare] = []
+        self._programs: list[_Program] = []
         self._closing = threading.Event()
-        self._watchers: list[threading.Thread] = []
         if self._user is not None:
             hand_over(self._handle, self._user)
 
@@ -72,6 +79,7 @@ class Box:
         Raises:
             UserError: if the sandbox can't be set up.
         """
+        self._forget_ended()
         streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
         started: Started | Bare
         if self.level == "rlimits":
@@ -81,12 +89,18 @@ class Box:
             folder = self.folder.absolute()
             started = start(command, self.config, folder=folder, user=self._user, **streams)
             meter = started.meter(self.config, on_host_disk=True)
-        self._running.append(started)
         started.release()
         watcher = threading.Thread(target=self._watch, args=(started, meter), daemon=True)
-        self._watchers.append(watcher)
+        self._programs.append(_Program(started, watcher))
         watcher.start()
         return started.process
+
+    def _forget_ended(self) -> None:
+        """Close what is held of programs that have ended; their streams are the caller's."""
+        for program in [p for p in self._programs if p.started.process.poll() is not None]:
+            program.watcher.join()
+            program.started.close(streams=False)
+            self._programs.remove(program)
 
     def _watch(self, started: Started | Bare, meter: Meter) -> None:
         """Look at a program's use until it ends or the box closes; end it where it is too much."""
@@ -99,13 +113,13 @@ class Box:
 
     def interrupt(self) -> None:
         """Send SIGINT to the program started last, as Ctrl-C would."""
-        if self._running:
-            self._running[-1].interrupt()
+        if self._programs:
+            self._programs[-1].started.interrupt()
 
     def kill(self) -> None:
         """End all programs inside; others may be started afterwards."""
-        for started in self._running:
-            started.kill()
+        for program in self._programs:
+            program.started.kill()
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Write files into the folder, owned by the sandbox's user; links are not followed."""
@@ -122,11 +136,10 @@ class Box:
     def close(self) -> None:
         """End all programs and give the folder back."""
         self._closing.set()
-        for watcher in self._watchers:
-            watcher.join()
-        for started in self._running:
-            started.close()
-        self._running.clear()
+        for program in self._programs:
+            program.watcher.join()
+            program.started.close()
+        self._programs.clear()
         if self._user is not None:
             with contextlib.suppress(OSError):
                 hand_over(self._handle, os.geteuid())

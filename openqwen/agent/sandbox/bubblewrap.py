@@ -11,12 +11,12 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from openqwen.core.archives import unpack_archive
 from openqwen.core.errors import UserError
 from openqwen.core.fetch import fetch_debian
-from openqwen.core.files import empty_directory
 from openqwen.core.runtime import cache_directory
 
 OLDEST = (0, 7)  # the first with --size
@@ -48,7 +48,7 @@ def find_bubblewrap() -> Path:
 def _fetched() -> Path:
     """Return the program from Debian's package, unpacked into the cache."""
     folder = cache_directory() / "bubblewrap"
-    program = folder / "usr" / "bin" / "bwrap"
+    program = folder / "bwrap"
     if program.is_file() and os.access(program, os.X_OK):
         return program
     try:
@@ -58,13 +58,13 @@ def _fetched() -> Path:
             f"the sandbox needs bubblewrap, which is not here and can't be fetched ({error}); "
             f"install it: {INSTALL}"
         ) from None
-    empty_directory(folder)
-    unpack_archive(archive.path, folder, ("*usr/bin/bwrap",))
-    found = [path for path in folder.rglob("bwrap") if path.is_file()]
-    if found and found[0] != program:
-        program.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as name:  # whole or not there, for all processes
+        unpacked = Path(name, "package")
+        unpack_archive(archive.path, unpacked, ("*usr/bin/bwrap",))
+        found = [path for path in unpacked.rglob("bwrap") if path.is_file()]
+        if not found:
+            raise UserError(f"{archive.path} has no usr/bin/bwrap; install it: {INSTALL}")
+        found[0].chmod(0o755)
         found[0].replace(program)
-    if not program.is_file():
-        raise UserError(f"{archive.path} has no usr/bin/bwrap; install it: {INSTALL}")
-    program.chmod(0o755)
     return program

@@ -128,7 +128,7 @@ class Started:
         if self.first >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.first, signal.SIGKILL)
-            select.select([self.first], [], [], END_S)
+            _wait_readable(self.first, END_S)
             with contextlib.suppress(ChildProcessError):  # ours only where we are process 1
                 os.waitpid(self.first_pid, os.WNOHANG)
         elif self.process.poll() is None:
@@ -139,11 +139,11 @@ class Started:
             self.process.kill()
             self.process.wait()
 
-    def close(self) -> None:
-        """End whatever still runs and close all handles."""
+    def close(self, *, streams: bool = True) -> None:
+        """End whatever still runs and close all handles, the program's streams only if asked."""
         self.kill()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None:
+            if streams and stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
         handles = (self.first, self.work, self.proc, self._gate, self._status, *self.others)
@@ -218,6 +218,7 @@ def _spawn(
             env=variables(),
             pass_fds=inside,
             cwd="/",
+            start_new_session=True,  # Ctrl-C is for us to handle
         )
     except BaseException:
         os.close(status)
@@ -238,11 +239,18 @@ def _complaint(started: Started) -> str:
     return lines[-1] if lines else ""
 
 
+def _wait_readable(handle: int, seconds: float) -> bool:
+    """Wait until there is something to read, a pidfd's process has ended say; False if not."""
+    poll = select.poll()  # select() would refuse descriptors from 1024 on
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(1000 * max(0.0, seconds)))
+
+
 def _read_line(handle: int, deadline: float) -> dict[str, Any]:
     """Return the JSON object on the first line that bubblewrap writes about itself."""
     line = b""
     while not line.endswith(b"\n"):
-        ready = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]
+        ready = _wait_readable(handle, deadline - time.monotonic())
         part = os.read(handle, 4096) if ready else b""
         if not part:
             raise OSError("bubblewrap ended early" if ready else "bubblewrap does not answer")
