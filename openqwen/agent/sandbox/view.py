@@ -19,7 +19,15 @@ WORK = "/work"
 PYTHON = "/python/bin/python"
 SHARED_MEMORY_MB = 64
 MIB = 2**20
-ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types")
+ETC = (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    "localtime",
+    "mime.types",
+    "fonts",
+)
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 LIBRARY = f"/python/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
