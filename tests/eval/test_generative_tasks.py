@@ -122,8 +122,11 @@ def test_math_compares_what_answers_mean(tmp_path):
 
     result, model = run("math", tmp_path, reply)
     scores = {item.group: dict(item.scores) for item in result.items}
-    assert scores["Algebra"] == {"math_equal": 1.0, "math_equal,strict": 1.0}
-    assert scores["Geometry"] == {"math_equal": 0.0, "math_equal,strict": 0.0}
+    assert scores["Algebra"] == {"math_equal,flexible": 1.0, "math_equal,strict": 1.0}
+    assert scores["Geometry"] == {"math_equal,flexible": 0.0, "math_equal,strict": 0.0}
+    assert {item.answer for item in result.items} == {"$0.5$", "(2,1)"}
+    filters = result.settings["definition"]["filter_list"]
+    assert "mathematics:answers_of" in str(filters), "the extraction is kept with the score"
     assert model.asked[0][0].count("Problem:") == 5
     assert model.asked[0][0].endswith("\n\nSolution:")
     assert "no boxed answer 1" in result.settings["notes"][0]
@@ -137,7 +140,7 @@ def test_the_500_problems_are_another_task_than_any_part_of_math(tmp_path):
     result, model = run(
         "math500", tmp_path, lambda _: r"Half: \boxed{\dfrac12}", is_chat=True, shots=0
     )
-    assert result.metrics["math_equal"].value == 1.0
+    assert result.metrics["math_equal,flexible"].value == 1.0
     assert "boxed" in text_of(model.asked[0][0])
 
 

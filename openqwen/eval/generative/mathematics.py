@@ -24,6 +24,7 @@ from openqwen.eval.tasks.rows import Row, Rows
 
 NAME = "minerva_math"
 MAX_NEW_TOKENS = 512
+FIRST = {"function": "take_first"}
 CHAT_PROMPT = (
     "{{problem}}\n\nThink step by step and put the final answer, and nothing else, into \\boxed{}."
 )
@@ -49,12 +50,9 @@ def definition(*, is_chat: bool) -> dict[str, Any]:
     """Return the definition: Minerva's prompt, both extractions, equality by meaning."""
     equality = MathEquality()
 
-    def score(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-        reply = results[0]
-        found, strict = extract_answer(reply), extract_minerva(reply)
-        right = found is not None and equality.same(found, row["answer"])
-        is_strict = strict is not None and right and strict.strip() == found
-        return {"math_equal": float(right), "math_equal,strict": float(is_strict)}
+    def score(row: Mapping[str, Any], results: Sequence[str | None]) -> dict[str, float]:
+        found = results[0]
+        return {"math_equal": float(found is not None and equality.same(found, row["answer"]))}
 
     return {
         "output_type": "generate_until",
@@ -70,9 +68,23 @@ def definition(*, is_chat: bool) -> dict[str, Any]:
             "max_gen_toks": MAX_NEW_TOKENS,
             "do_sample": False,
         },
-        "metric_list": scored_by("math_equal", "math_equal,strict"),
+        "metric_list": scored_by("math_equal"),
+        "filter_list": [
+            {"name": name, "filter": [{"function": "custom", "filter_fn": function}, FIRST]}
+            for name, function in (("strict", sentences_of), ("flexible", answers_of))
+        ],
         "process_results": score,
     }
+
+
+def answers_of(replies: Sequence[Sequence[str]], _: Any) -> list[list[str | None]]:
+    """Return the answer each reply names, in whatever way (`extract_answer`)."""
+    return [[extract_answer(reply) for reply in some] for some in replies]
+
+
+def sentences_of(replies: Sequence[Sequence[str]], _: Any) -> list[list[str | None]]:
+    """Return the answer that the sentence of Minerva's prompt names (`extract_minerva`)."""
+    return [[extract_minerva(reply) for reply in some] for some in replies]
 
 
 def read_math(folder: Path) -> Rows | None:
