@@ -59,12 +59,12 @@ def _table(funnel: dict[str, Any], kept: list[Verdict], accepted: set[str] | Non
 
 def _drops(funnel: dict[str, Any], dropped: list[Verdict]) -> str:
     rows = ["| dropped for | samples | one of them |", "|---|---|---|"]
-    for reason, count in funnel["all"]["dropped"].items():
+    for reason, num in funnel["all"]["dropped"].items():
         one = next(verdict for verdict in dropped if verdict.reason == reason)
         text = " ".join(one.sample.instruction.split()).replace("|", "\\|")
         text = text if len(text) <= SHOWN else text[:SHOWN] + " …"
         detail = f" ({one.detail})".replace("|", "\\|") if one.detail else ""
-        rows.append(f"| {reason} | {count} | {text}{detail} |")
+        rows.append(f"| {reason} | {num} | {text}{detail} |")
     return "\n".join(rows)
 
 
@@ -74,9 +74,10 @@ def _told(settings: dict[str, Any]) -> str:
     files = ", ".join(f"`{Path(name).name}`" for name in settings["files"])
     tools = ", ".join(settings["tools"]) or "none"
     kinds = " and ".join(settings["settings"]["kinds"])
+    tokens = settings["settings"]["answer_tokens"]
     return (
-        f"The {kinds} samples: model `{model}`{quantize}; seed {settings['seed']}; executable tools: {tools}; seeds and "
-        f"benchmarks: {files}. Answers of at most {settings['settings']['answer_tokens']} tokens. "
+        f"The {kinds} samples: model `{model}`{quantize}; seed {settings['seed']}; executable "
+        f"tools: {tools}; seeds and benchmarks: {files}. Answers of at most {tokens} tokens. "
         "Not reproducible outside where these files are not to be had."
     )
 

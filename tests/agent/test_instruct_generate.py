@@ -73,6 +73,17 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_files(tmp_path):
     assert model.calls == 0  # nothing is asked twice
 
 
+def test_what_was_kept_once_is_dropped_the_second_time(tmp_path):
+    class Repeating(Writer):
+        def _one(self, prompt, seed):
+            return super()._one(prompt, 7)
+
+    group = make(tmp_path, Repeating())["general en"]
+    assert group["kept"] == 2  # the two tasks of its one reply
+    assert sum(group["dropped"].values()) == 22
+    assert set(group["dropped"]) <= {"duplicate", "near-duplicate", "too similar"}
+
+
 def test_another_seed_gives_other_samples_and_needs_another_directory(tmp_path):
     make(tmp_path / "a")
     with pytest.raises(UserError, match="samples of another seed"):
