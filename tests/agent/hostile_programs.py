@@ -451,6 +451,6 @@ hostile(
         except OSError: pass
     while True: pass
     """,
-    timeout_s=0.5,
+    timeout_s=0.3,
 )
-hostile(SIGNAL, "stops itself", "timeout", "import os; os.kill(os.getpid(), 19)", timeout_s=0.5)
+hostile(SIGNAL, "stops itself", "timeout", "import os; os.kill(os.getpid(), 19)", timeout_s=0.3)

@@ -95,8 +95,11 @@ class Outside:
         self.secret = hashlib.sha256(os.urandom(16)).hexdigest()
         os.environ["OPENQWEN_TEST_SECRET"] = self.secret
         self.folder = Path(tempfile.mkdtemp(prefix="canary-"))
+        self.folder.chmod(0o755)  # open to all: the view alone must hide it
         (self.folder / "secret.txt").write_text(self.secret)
-        (self.folder / "empty").mkdir()
+        self.hidden = f"{self.secret[-16:]}.txt"  # a name that only somebody who looks can know
+        (self.folder / "below").mkdir()
+        (self.folder / "below" / self.hidden).touch()
         self.received: list[str] = []
         self.tcp = socket.create_server(("127.0.0.1", 0))
         self.port = self.tcp.getsockname()[1]
@@ -157,6 +160,8 @@ class Outside:
             self.secret.encode() in data for data in kept.values()
         ):
             found.append("the secret came out")
+        if self.hidden in output:
+            found.append("a folder of the user was seen")
         if "ESCAPED" in output:
             found.append("the program says that it escaped")
         if any(_user_of(pid) >= FIRST_USER for pid in os.listdir("/proc") if pid.isdigit()):

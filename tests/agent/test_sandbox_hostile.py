@@ -106,6 +106,7 @@ program = '''
 import os, socket, subprocess
 print("ESCAPED", open(CANARY + "/secret.txt").read())
 open(CANARY + "/new", "w").close()
+print(os.listdir(CANARY + "/below"))
 socket.create_connection(("127.0.0.1", PORT)).send(b"x")
 os.kill(os.getppid(), 10)
 subprocess.Popen(["setsid", "--fork", "sleep", "20"])
@@ -117,5 +118,13 @@ print(json.dumps(row["problems"]))
     argv = [sys.executable, "-c", script, str(HERE)]
     done = subprocess.run(in_a_room(argv), capture_output=True, text=True, check=True, timeout=60)
     problems = " ".join(json.loads(done.stdout.splitlines()[-1]))
-    for sign in ("its files", "processes", "connection", "signal 10", "secret", "it escaped"):
+    for sign in (
+        "its files",
+        "processes",
+        "connection",
+        "signal 10",
+        "secret",
+        "was seen",
+        "it escaped",
+    ):
         assert sign in problems, sign
