@@ -92,6 +92,7 @@ class Outside:
 
     def __init__(self) -> None:
         """Make a folder with a secret, listeners, and count what reaches us."""
+        self.patience_s = 2.0
         self.secret = hashlib.sha256(os.urandom(16)).hexdigest()
         os.environ["OPENQWEN_TEST_SECRET"] = self.secret
         self.folder = Path(tempfile.mkdtemp(prefix="canary-"))
@@ -146,7 +147,7 @@ class Outside:
         """Return what shows that a program got out, nothing if it did not."""
         found = list(self.received)
         self.received.clear()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + self.patience_s
         while (now := self.state()) != self.before and time.monotonic() < deadline:
             time.sleep(0.01)  # the kernel may still be taking a namespace down
         found += [

@@ -112,6 +112,7 @@ os.kill(os.getppid(), 10)
 subprocess.Popen(["setsid", "--fork", "sleep", "20"])
 '''
 outside = hostile_runner.Outside()
+outside.patience_s = 0.1
 row = hostile_runner.run_one(Hostile("x", "x", program, ("ok",), {"level": "rlimits"}), outside)
 print(json.dumps(row["problems"]))
 """
