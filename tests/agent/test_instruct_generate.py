@@ -122,6 +122,7 @@ def test_code_that_fails_in_the_sandbox_is_dropped(tmp_path):
         pytest.skip(str(error))
     answers = {
         "birds": "```python\nprint('fine')\n```",
+        "winds": "```python\nprint(6 * 7)\n```\nprints\n```\n43\n```",
         "rivers": "```python\nprint(undefined)\n```",
         "songs": "```python\nprint(\n```",
         "teas": "```python\nimport socket\nsocket.create_connection(('1.1.1.1', 80), 2)\n```",
@@ -130,6 +131,7 @@ def test_code_that_fails_in_the_sandbox_is_dropped(tmp_path):
     reasons = funnel["general en"]["dropped"]
     assert reasons["code fails"] >= 2
     assert reasons["not executable"] >= 1
+    assert reasons["prints something else"] >= 1
     dropped = read_verdicts(tmp_path / DROPPED)
     details = " ".join(v.detail for v in dropped if v.reason == "code fails")
     assert "NameError: name 'undefined' is not defined" in details
@@ -162,7 +164,15 @@ STEPS = {
 
 
 def test_tools_are_executed_or_their_result_is_marked_as_simulated(tmp_path):
-    make(tmp_path, Writer(steps=STEPS), tool_seeds(), [doubled()], kinds=("tools",), num=16)
+    make(
+        tmp_path,
+        Writer(steps=STEPS),
+        tool_seeds(),
+        [doubled()],
+        kinds=("tools",),
+        num=16,
+        grounded=False,
+    )
     kept = [v.sample for v in read_verdicts(tmp_path / KEPT)]
     calls = {call["tool"]: call["by"] for s in kept for call in s.provenance["calls"]}
     assert calls == {"double": "executed", "get_weather": "simulated"}
@@ -191,7 +201,9 @@ def test_the_model_sees_its_own_turn_continued_after_an_observation(tmp_path):
         ]
     }
     seeds = Seeds(SEEDS.tasks, [Request("t0", "en", "How many?", (), "double")])
-    make(tmp_path, Watching(steps=steps), seeds, [doubled()], kinds=("tools",), num=4)
+    make(
+        tmp_path, Watching(steps=steps), seeds, [doubled()], kinds=("tools",), num=4, grounded=False
+    )
     longest = max((p[1]["content"] for p in seen), key=len)
     assert longest == (
         'I need it.\nAction: double\nAction Input: {"n": 1}\nObservation: 2\n'
@@ -219,11 +231,47 @@ def test_the_model_sees_its_own_turn_continued_after_an_observation(tmp_path):
 def test_a_conversation_that_goes_wrong_is_dropped_and_says_why(tmp_path, steps, reason, detail):
     seeds = Seeds(SEEDS.tasks, [Request("t0", "en", "How many?", (), "double")])
     model = Writer(steps={"use double": steps})
-    funnel = make(tmp_path, model, seeds, [doubled()], kinds=("tools",), num=4)
+    funnel = make(tmp_path, model, seeds, [doubled()], kinds=("tools",), num=4, grounded=False)
     assert funnel["all"]["kept"] == 0
     found = [v for v in read_verdicts(tmp_path / DROPPED) if v.reason == reason]
     assert found
     assert all(detail in v.detail for v in found)
+
+
+def test_numbers_of_a_call_stand_in_the_request_or_in_an_observation(tmp_path):
+    class Asking(Writer):
+        def _text(self, prompt, seed):
+            return f" Please use double on {'1,200 and 5%' if seed % 2 else 'this'} for me, {seed}"
+
+    grounded = [
+        CALL.format("double", '{"n": 1200}'),
+        CALL.format("double", '{"n": 2400}'),
+        FINAL.format(4800),
+    ]
+    seeds = Seeds(SEEDS.tasks, [Request("t0", "en", "How many?", (), "double")])
+    make(tmp_path, Asking(steps={"use double": grounded}), seeds, [doubled()], kinds=("tools",))
+    kept = [v.sample for v in read_verdicts(tmp_path / KEPT)]
+    assert kept
+    assert all("1,200" in s.instruction for s in kept)
+    dropped = [v for v in read_verdicts(tmp_path / DROPPED) if v.reason == "arguments invented"]
+    assert dropped
+    assert all(v.detail == "1200 stands nowhere before" for v in dropped)
+
+
+def test_a_request_that_another_tool_answered_is_dropped(tmp_path):
+    steps = {"use": [CALL.format("double", '{"n": 1}'), FINAL.format(2)]}
+    funnel = make(
+        tmp_path,
+        Writer(steps=steps),
+        tool_seeds(),
+        [doubled()],
+        kinds=("tools",),
+        num=40,
+        grounded=False,
+    )
+    assert funnel["all"]["dropped"]["another tool used"] >= 1
+    kept = [v.sample.provenance["used"] for v in read_verdicts(tmp_path / KEPT)]
+    assert set(kept) == {"double"}
 
 
 def test_without_simulation_tools_that_are_only_described_are_dropped(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openqwen.agent.instruct.config import InstructConfig
 from openqwen.agent.instruct.diversity import RougePool, ShinglePool, lcs_length, rouge_l
-from openqwen.agent.instruct.execution import find_programs
+from openqwen.agent.instruct.execution import find_programs, find_told_output
 from openqwen.agent.instruct.filters import REASONS, Rules
 from openqwen.agent.instruct.prompts import answer_prompt, parse_tasks, request_prompt, task_prompt
 from openqwen.agent.instruct.sample import Sample
@@ -183,6 +183,8 @@ BAD = [
     (sample(instruction="Sing."), "instruction too short"),
     (sample(instruction="word " * 200), "instruction too long"),
     (sample(instruction="Describe this image in two words."), "needs what text can't give"),
+    (sample(instruction="Sum up the given text in one line."), "input missing"),
+    (sample(answer="name three rivers in Asia"), "repeats the question"),
     (sample(instruction="Input: none of the above"), "template left in it"),
     (sample(instruction="Name three rivers in Asia \ufffd"), "not readable"),
     (sample(instruction="Name five lakes in Africa."), "too similar"),
@@ -229,3 +231,14 @@ def test_python_fences_are_programs_and_others_are_not():
     answer = "First:\n```python\nx = 1\n```\nthen\n```bash\nls\n```\n```py\nprint(x)\n```"
     assert find_programs(answer) == ["x = 1", "print(x)"]
     assert find_programs("no code") == []
+
+
+def test_what_a_program_is_said_to_print_is_the_fence_after_it():
+    code = "```python\nprint(1)\n```\nIt prints:\n"
+    assert find_told_output(code + "```\n1\n```") == "1"
+    assert find_told_output(code + "```bash\nls\n```") == ""
+    assert find_told_output("```\n1\n```\n" + code) == ""
+
+
+def test_a_task_ends_where_the_model_goes_on_with_an_output():
+    assert parse_tasks(" 分类。\n输入： 猫\n输出： 动物", "zh", is_whole=True) == [("分类。", "猫")]

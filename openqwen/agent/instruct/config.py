@@ -67,4 +67,7 @@ class InstructConfig(Config):
         "let the model write the observation of a tool that can't be executed, marked as such; "
         "without it such a conversation is dropped",
     )
+    grounded: bool = setting(
+        True, "drop tool calls with numbers that neither the request nor an observation holds"
+    )
     max_steps: int = setting(4, "actions in a tool conversation", ge=1)

@@ -14,6 +14,7 @@ from openqwen.agent.instruct.sample import Sample
 from openqwen.agent.sandbox.config import SandboxConfig
 
 _FENCE = re.compile(r"^```[ \t]*([\w+-]*)[ \t]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OUTPUT = ("", "text", "plaintext", "output", "console")
 PYTHON = ("python", "py", "python3")
 
 
@@ -21,6 +22,14 @@ def find_programs(answer: str) -> list[str]:
     """Return the fenced Python blocks of an answer; other fences are not run."""
     found = _FENCE.findall(answer)
     return [body.strip("\n") for language, body in found if language.lower() in PYTHON]
+
+
+def find_told_output(answer: str) -> str:
+    """Return what an answer says its last program prints: the fence after it; "" without one."""
+    fences = [(language.lower(), body.strip()) for language, body in _FENCE.findall(answer)]
+    places = [place for place, (language, _) in enumerate(fences) if language in PYTHON]
+    after = fences[places[-1] + 1 :] if places else []
+    return after[0][1] if after and after[0][0] in OUTPUT else ""
 
 
 def try_code(sample: Sample, config: InstructConfig) -> tuple[Reason | None, dict[str, Any]]:
@@ -44,6 +53,9 @@ def try_code(sample: Sample, config: InstructConfig) -> tuple[Reason | None, dic
     limits = SandboxConfig(timeout_s=config.code_timeout_s)
     verdict = run_program(source, limits)
     facts = {"code": verdict.status, "level": verdict.level}
+    told = find_told_output(sample.answer)
+    if verdict.ok and told and " ".join(told.split()) not in " ".join(verdict.stdout.split()):
+        return ("prints something else", f"{verdict.stdout.strip()[:100]} for {told[:100]}"), facts
     if verdict.ok:
         return None, facts
     last = (verdict.stderr.strip().splitlines() or [verdict.reason])[-1]

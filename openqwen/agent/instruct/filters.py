@@ -25,10 +25,12 @@ from openqwen.data.rules.repetition import repeated_parts
 REASONS = (
     *("cut off", "not readable", "no instruction", "no answer", "template left in it"),
     *("another language", "instruction too short", "instruction too long", "answer too short"),
-    *("repeats itself", "needs what text can't give", "speaks of itself"),
+    *("repeats itself", "needs what text can't give", "input missing"),
+    *("repeats the question", "speaks of itself"),
     *("personal data", "offensive terms"),
     *("benchmark", "duplicate", "near-duplicate", "too similar"),
-    *("tool call invalid", "tool failed", "no tool used", "agent did not finish"),
+    *("tool call invalid", "arguments invented", "tool failed", "no tool used"),
+    *("another tool used", "agent did not finish", "prints something else"),
     *("not executable", "code not run", "code fails", "code too slow"),
 )
 Reason = tuple[str, str]
@@ -40,6 +42,11 @@ _TEMPLATE = re.compile(
 _NOT_TEXT = re.compile(
     r"\b(?:images?|pictures?|photos?|videos?|audio|graphs?|plot|draw|sketch|upload|attached file)\b"
     r"|图片|图像|照片|视频|音频|录音|画一|绘制|附件|上传",
+    re.IGNORECASE,
+)
+# an instruction that speaks of something which has to be there
+_GIVEN = re.compile(
+    r"\b(?:given|following|provided|below|above)\b|给定|下列|下面的|以下|上述|所给|给出的|提供的",
     re.IGNORECASE,
 )
 # an answer that says what it is instead of what was asked
@@ -79,9 +86,16 @@ class Rules:
         self.shingles.add(sample.id, sample.text)
 
     def judge_instruction(
-        self, instruction: str, language: str, *, has_tools: bool = False
+        self, instruction: str, language: str, *, given: str = "", has_tools: bool = False
     ) -> Reason | None:
-        """Return why an instruction is dropped before it costs an answer, or None."""
+        """Return why an instruction is dropped before it costs an answer, or None.
+
+        Args:
+            instruction: what the user asks for.
+            language: asked of the model.
+            given: its input.
+            has_tools: whether tools answer, which may do what text can't.
+        """
         config, count = self.config, len(units(instruction))
         if not instruction.strip():
             return "no instruction", ""
@@ -96,6 +110,9 @@ class Rules:
             return "instruction too short", f"{count} units"
         if count > config.max_instruction_units:
             return "instruction too long", f"{count} units"
+        found = _GIVEN.search(instruction)
+        if found and not given and not has_tools and not re.search(r"[:：\n\"“]", instruction):
+            return "input missing", found.group()
         found = None if has_tools else _NOT_TEXT.search(instruction)
         if found:
             return "needs what text can't give", found.group()
@@ -116,6 +133,9 @@ class Rules:
             return "no answer", ""
         if sample.provenance.get("finish_reason") == "length":
             return "cut off", "the answer reached its limit of tokens"
+        given = str(sample.provenance.get("input", ""))
+        if units(answer) in (units(sample.instruction), units(given)):
+            return "repeats the question", ""
         of_itself = _OF_ITSELF.search(answer)
         if of_itself:
             return "speaks of itself", of_itself.group()

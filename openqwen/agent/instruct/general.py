@@ -70,7 +70,8 @@ class GeneralMaker:
     def _answered(
         self, raw: list[tuple[Task, dict[str, Any]]], batch: Batch, rng: random.Random
     ) -> list[Verdict]:
-        reasons = [self.rules.judge_instruction(t.instruction, t.language) for t, _ in raw]
+        judge = self.rules.judge_instruction
+        reasons = [judge(t.instruction, t.language, given=t.input) for t, _ in raw]
         asked = [place for place, reason in enumerate(reasons) if reason is None]
         form = self.job.config.form
         examples = self._answers_shown(batch.language, rng) if form == "text" else []

@@ -66,6 +66,7 @@ WORDS = {
         "请求：",
     ),
 }
+_OUTPUT = r"(?:Output|Answer|Expected output|输出|答案|回答)\s*[:：]"
 _EMPTY_INPUT = re.compile(
     r"[<(（【]?(?:none|no input|n/a|无|没有|空)[>)）】]?[.。]?", re.IGNORECASE
 )
@@ -109,7 +110,7 @@ def parse_tasks(reply: str, language: str, *, is_whole: bool) -> list[tuple[str,
             continue
         body = block.strip().removeprefix(words.instruction).strip()
         # the answer, where the model goes on with one, is no part of the task
-        body = body.split(f"\n{words.answer}", 1)[0]
+        body = re.split(rf"\n(?:{words.answer}|{_OUTPUT})", body, maxsplit=1)[0]
         asked, *rest = re.split(rf"\s{words.input}", body, maxsplit=1)
         given = "".join(rest).strip()
         if _EMPTY_INPUT.fullmatch(given):

@@ -6,7 +6,9 @@ at the action's input and the observation is a message of the role tool, so that
 tools' results nor to write them.
 """
 
+import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -229,6 +231,8 @@ class ToolMaker:
                 talk.drop("no answer")
             elif not talk.calls:
                 talk.drop("no tool used")
+            elif talk.sample.provenance["used"] not in [call["tool"] for call in talk.calls]:
+                talk.drop("another tool used", f"not {talk.sample.provenance['used']}")
             talk.is_over = True
             return None
         talk.messages.append(dict(said))
@@ -247,6 +251,10 @@ class ToolMaker:
             return None
         if any(c["tool"] == tool.name and c["arguments"] == arguments for c in talk.calls):
             talk.drop("agent did not finish", f"{tool.name} was called twice with the same input")
+            return None
+        invented = _invented(talk, arguments) if self.job.config.grounded else []
+        if invented:
+            talk.drop("arguments invented", f"{', '.join(invented)} stands nowhere before")
             return None
         return tool, arguments
 
@@ -274,3 +282,21 @@ class ToolMaker:
         talk.begun = talk.begun.removesuffix(HEADING) + step.text.strip()
         talk.begun += observation_text(observed)
         talk.messages.append({"role": "tool", "content": observed})
+
+
+def _invented(talk: Talk, arguments: dict[str, Any]) -> list[str]:
+    """Return the numbers of a call that stand neither in the request nor in an observation.
+
+    5 % may be written as 0.05 or 5. Other arguments are rarely repeated word by word.
+    """
+    observed = [m["content"] for m in talk.messages if m["role"] == "tool"]
+    known = {float(found) for found in _numbers("\n".join([talk.sample.instruction, *observed]))}
+    known |= {round(number / 100, 9) for number in known}
+    written = _numbers(json.dumps(arguments, ensure_ascii=False))
+    return [number for number in written if float(number) not in known]
+
+
+def _numbers(text: str) -> list[str]:
+    """Return the numbers in a text, commas between thousands taken out."""
+    plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
+    return re.findall(r"\d+(?:\.\d+)?", plain, re.ASCII)
