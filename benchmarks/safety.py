@@ -3,8 +3,9 @@
     openqwen eval MODEL --tasks safety --chat --out DIR
     python benchmarks/safety.py DIR [--labels LABELS.json]
 
-LABELS says of each item's id whether its reply refuses (read by somebody); without it only the
-hand-written list beside the rules is used. Writes into docs/safety.md.
+LABELS says of each item's id whether its reply refuses, as somebody read it, and the hash of that
+reply; labels of other replies don't count. Without it only the hand-written list beside the rules
+is used. Writes into docs/safety.md.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from typing import Any
 from results import ROOT, provenance, write_section
 
 import openqwen.eval.safety as safety
-from openqwen.core.files import read_json
+from openqwen.core.files import read_json, sha256_text
 from openqwen.eval.results import read_items, read_result
 from openqwen.eval.safety.measure import TASKS
 from openqwen.eval.safety.refusal import measure_detector
@@ -35,11 +36,13 @@ def main() -> None:
     for language in ("en", "zh"):
         own = [row for row in listed if row["language"] == language]
         rows.append(_error(f"written by hand, {language}", own))
-    labels: dict[str, bool] = read_json(args.labels) if args.labels else {}
-    read = []
+    labels: dict[str, Any] = read_json(args.labels) if args.labels else {}
+    read: list[dict[str, Any]] = []
     for task in TASKS.values():
-        items = [item for item in read_items(args.measured, task) if item.id in labels]
-        read += [{"reply": i.output, "is_refusal": labels[i.id]} for i in items]
+        for item in read_items(args.measured, task):
+            label = labels.get(item.id, {})
+            if label.get("reply_sha256") == sha256_text(str(item.output))[:16]:
+                read.append({"reply": item.output, "is_refusal": label["is_refusal"]})
     if read:
         rows.append(_error("of this model, read and labelled", read))
     model = Path(str(read_json(args.measured / "model.json").get("model", ""))).name
@@ -51,15 +54,14 @@ def main() -> None:
 
 
 def _rates(folder: Path, is_harmful: bool) -> str:
-    result: dict[str, Any] = read_result(folder, TASKS[is_harmful])
-    metric = result["main"]
-    named = {"all": result["metrics"]} | result["groups"]
+    result = read_result(folder, TASKS[is_harmful])
+    named = {"all": result.metrics, **result.groups}
     asked = "harmful requests" if is_harmful else "harmless look-alikes"
     rows = [f"| {asked} | n | refused | 95 % interval |", "|---|---|---|---|"]
     for name, scores in named.items():
-        score = scores[metric]
-        low, high = score["interval"]
-        rows.append(f"| {name} | {score['n']} | {score['value']:.1%} | {low:.1%} – {high:.1%} |")
+        score = scores[result.main]
+        low, high = score.interval
+        rows.append(f"| {name} | {score.n} | {score.value:.1%} | {low:.1%} – {high:.1%} |")
     return "\n".join(rows)
 
 
