@@ -14,9 +14,9 @@ from typing import Any
 
 Request = tuple[str, str]
 LETTERS = "ABCD"
+WORDS_A_TOKEN = 0.85  # of these English texts
 GSM8K_STOPS = ["Question:", "</s>", "<|im_end|>"]
 HUMANEVAL_STOPS = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
-SCORE_KINDS = ("choices160", "hellaswag", "arc", "mmlu", "cmmlu")
 
 
 def read_rows(data: Path, name: str) -> list[dict[str, Any]]:
@@ -30,8 +30,8 @@ def score_items(
 ) -> list[list[Request]]:
     """Return questions, each as its choices' (context, continuation)."""
     rng = random.Random(seed)
-    if kind == "choices160":
-        return _long_choices(data, count, rng)
+    if kind.startswith("choices"):
+        return _long_choices(data, count, rng, shared=int(kind.removeprefix("choices")))
     if kind == "hellaswag":
         rows = rng.sample(read_rows(data, "hellaswag_1000"), count)
         return [
@@ -80,15 +80,19 @@ def _question(kind: str, row: dict[str, Any]) -> str:
     return f"{row['question'].strip()}\n{choices}{'Answer:' if kind == 'mmlu' else '答案是：'}"
 
 
-def _long_choices(data: Path, count: int, rng: random.Random) -> list[list[Request]]:
-    """Return four choices of about 40 tokens behind about 120 of context, all of real text."""
+def _long_choices(
+    data: Path, count: int, rng: random.Random, *, shared: int
+) -> list[list[Request]]:
+    """Return four choices of real text, about 160 tokens each with what they share."""
     words = " ".join(row["ctx"] for row in read_rows(data, "hellaswag_1000")).split(" ")
+    before = round(shared * WORDS_A_TOKEN)
+    each = round((160 - shared) * WORDS_A_TOKEN)
     items = []
     for _ in range(count):
         at = rng.randrange(len(words) - 300)
-        context = " ".join(words[at : at + 102])
-        choices = [words[at + 102 + 34 * i : at + 136 + 34 * i] for i in range(4)]
-        items.append([(context, " " + " ".join(choice)) for choice in choices])
+        context = " ".join(words[at : at + before])
+        begins = [at + before + each * i for i in range(4)]
+        items.append([(context, " " + " ".join(words[b : b + each])) for b in begins])
     return items
 
 

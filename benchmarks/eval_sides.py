@@ -96,17 +96,17 @@ def main() -> None:
         side = make(str(arguments.model), arguments.dtype)
 
         def answer(question: dict[str, Any]) -> dict[str, Any]:
-            begin = time.perf_counter()
+            begin, cpu = time.perf_counter(), time.process_time()
             batch = question.get("batch", 1)
             if question["task"] == "score":
                 found: Any = side.score(question["requests"], batch)
             else:
                 found = side.generate(question["prompts"], dict(question["settings"]), batch)
-            seconds = time.perf_counter() - begin
+            seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
             tokens = 0
             if question["task"] == "generate":
                 tokens = sum(side.num_tokens(text) for text in found)
-            return {"seconds": seconds, "found": found, "tokens": tokens}
+            return {"seconds": seconds, "cpu": cpu, "found": found, "tokens": tokens}
 
         return side.versions, answer
 

@@ -22,11 +22,12 @@ from turns import Runner
 from openqwen.core.runtime import development_data
 
 PAGE = ROOT / "docs" / "evaluation_speed.md"
-SCORING = {"choices160": 12, "mmlu": 30}  # questions of each
-GENERATING = {"gsm8k": 32, "humaneval": 32}
+SCORING = {"choices140": 12, "choices120": 12, "mmlu": 30}  # questions of each
+GENERATING = {"gsm8k": 16, "humaneval": 16}
 AGREEMENT = {"hellaswag": (70, 0), "arc": (80, 0), "mmlu": (25, 3), "cmmlu": (25, 3)}
 TITLES = {
-    "choices160": "4 choices × 160 tokens, 120 of them shared",
+    "choices140": "4 choices × 160 tokens, 140 of them shared",
+    "choices120": "4 choices × 160 tokens, 120 of them shared",
     "mmlu": "MMLU, 5 shots, 3 subjects",
     "gsm8k": "GSM8K, 4 shots, at most 256 new",
     "humaneval": "HumanEval, at most 256 new",
@@ -70,7 +71,7 @@ def measure_speed(arguments: argparse.Namespace, data: Path, keep: Any) -> None:
                     for batch in own:
                         answer = side.ask(question | {"batch": batch})
                         row = {"what": "speed", "kind": kind, "side": name, "batch": batch}
-                        row |= {"count": count, "seconds": answer["seconds"]}
+                        row |= {"count": count, "seconds": answer["seconds"], "cpu": answer["cpu"]}
                         keep(row | {"tokens": answer["tokens"], "versions": side.about})
 
 
@@ -208,7 +209,8 @@ def main() -> None:
     parser.add_argument("--sides", default="harness-bfloat16,ours-bfloat16,ours-int8")
     parser.add_argument("--count", type=int, default=0, help="items of each kind; 0: the full ones")
     parser.add_argument(
-        "--batches", default='{"choices160": [4], "mmlu": [1], "gsm8k": [32], "humaneval": [32]}'
+        "--batches",
+        default=json.dumps({kind: [1 if kind == "mmlu" else 16] for kind in SCORING | GENERATING}),
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(

@@ -257,3 +257,28 @@ def test_settings_that_would_change_replies_are_refused_where_they_are_not_known
         read_generation({"num_beams": 4})
     plain = read_generation({"num_beams": 1, "do_sample": False, "temperature": 0.7, "top_p": 0.9})
     assert (plain.temperature, plain.filters, plain.max_new_tokens) == (0.0, (), 256)
+
+
+@pytest.mark.real
+def test_scores_of_the_real_model_are_the_harness_backends_own(tmp_path, coder05_path):
+    pytest.importorskip("accelerate", reason="the harness's transformers backend needs accelerate")
+    from lm_eval.models.huggingface import HFLM
+
+    from openqwen.eval.harness.model import HarnessModel
+    from openqwen.infer.convert import convert
+    from openqwen.infer.load import load
+
+    convert(coder05_path, tmp_path / "model", to="qwen2", kind="bf16")
+    shots = "Question: 2 + 2?\nA. 3\nB. 4\nAnswer: B\n\nQuestion: 1 + 2?\nA. 3\nB. 5\nAnswer:"
+    pairs = [(shots, " A"), (shots, " B"), (shots, " C or neither")]
+    pairs += [("问题：中国的首都是哪里？\n答案是：", city) for city in ("北京", "上海", "北京市")]
+    pairs += [("def add(a, b):\n    return ", text) for text in ("a + b", "a - b", "None")]
+    pairs += [("The cat ", "sat on the mat."), ("A man is running. He", " stops.\n")]
+    requests = asks("loglikelihood", *pairs)
+    lm = load(tmp_path / "model", dtype="float32")
+    ours = HarnessModel(lm, LocalModel(lm, "m"), Responses(None), False).loglikelihood(requests)
+    peer = HFLM(str(tmp_path / "model"), device="cpu", dtype="float32", batch_size=4)
+    theirs = peer.loglikelihood(requests, disable_tqdm=True)
+    assert [value for value, _ in ours] == pytest.approx([v for v, _ in theirs], abs=1e-3)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+    assert any(greedy for _, greedy in ours)
