@@ -34,6 +34,9 @@ class AgentConfig(Config):
     max_malformed: int = setting(
         3, "calls a tool can't take that are told to the model; one more ends the run", ge=0
     )
+    max_repeats: int = setting(
+        3, "times in a row that the same call may give the same result; then the run ends", ge=1
+    )
     tool_timeout_s: float = setting(60.0, "seconds of one call, where a tool names none", gt=0)
     max_observation_chars: int = setting(
         4000, "characters of an observation; the middle of a longer one is cut", ge=200

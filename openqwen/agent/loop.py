@@ -94,7 +94,8 @@ class _Run:
         self.show: Show = show or (lambda kind, text: None)
         self.talk: Conversation = open_conversation(config.form, tools, query, history)
         self.trace = Trace(query, folder=folder)
-        self.num_malformed = 0
+        self.num_malformed = self.num_repeats = 0
+        self.last_results: list[tuple[str, str, str]] = []
         self.trace.record(
             "start",
             query=query,
@@ -133,6 +134,8 @@ class _Run:
         """Return the limit that forbids another step, or None."""
         if self.num_malformed > self.config.max_malformed:
             return "malformed"
+        if self.num_repeats >= self.config.max_repeats:
+            return "repeats"
         if step >= self.config.max_steps:
             return "steps"
         if self.trace.num_new_tokens >= self.config.max_tokens:
@@ -219,6 +222,9 @@ class _Run:
                 seconds=round(time.monotonic() - began, 3),
             )
             self.show("observation", text)
+        made = [(c.name, c.arguments, text) for c, text in zip(turn.calls, results, strict=True)]
+        self.num_repeats = self.num_repeats + 1 if made == self.last_results else 1
+        self.last_results = made
         self.talk.observe(results)
 
     def _call(self, call: Call) -> _Outcome:
@@ -234,7 +240,7 @@ class _Run:
         try:
             arguments = read_arguments(tool, call.arguments)
         except ArgumentError as error:
-            return _malformed(f"{error}. Parameters of {tool.name}: {_parameters(tool)}")
+            return _malformed(f"{error}. {_how_to_call(tool)}")
         limit_s = min(tool.timeout_s or self.config.tool_timeout_s, self._seconds_left())
         return _call_in_time(tool, arguments, limit_s)
 
@@ -297,12 +303,14 @@ def _malformed(problem: str) -> _Outcome:
     return _Outcome(f"Error: {problem}", problem=problem)
 
 
-def _parameters(tool: Tool) -> str:
+def _how_to_call(tool: Tool) -> str:
+    """Return a line that shows how a tool's arguments are written."""
     required = tool.parameters.get("required") or ()
-    return ", ".join(
-        f"{name} ({schema.get('type', 'any')}{', required' if name in required else ''})"
+    shown = ", ".join(
+        f'"{name}": <{schema.get("type", "any")}{"" if name in required else ", optional"}>'
         for name, schema in tool.properties().items()
     )
+    return f"Arguments of {tool.name} are written as {{{shown}}}"
 
 
 def _versions() -> dict[str, str]:

@@ -27,6 +27,7 @@ ENDINGS = {
     "context": "the conversation no longer fits the model's context",
     "truncated": "a reply was cut at its length",
     "malformed": "too many calls that no tool could take",
+    "repeats": "the same call gave the same result again and again",
     "error": "the model could not be asked any further",
     "stopped": "stopped by the user",
 }

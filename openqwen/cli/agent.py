@@ -16,6 +16,7 @@ _OPTIONS = {
     "tokens": "max_tokens",
     "max_new_tokens": "max_new_tokens",
     "malformed": "max_malformed",
+    "repeats": "max_repeats",
     "tool_timeout": "tool_timeout_s",
     "observation": "max_observation_chars",
     "temperature": "temperature",

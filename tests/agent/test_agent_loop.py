@@ -101,7 +101,7 @@ def test_a_reply_without_the_form_is_an_answer_and_marked_so():
         (call("add", '{"a": 1,'), "not valid JSON"),
         (call("add", "1 + 2"), "not valid JSON"),
         (call("add", "[1, 2]"), "must be a JSON object, got list"),
-        (call("add", '{"a": 1}'), "b is missing. Parameters of add: a (number, required)"),
+        (call("add", '{"a": 1}'), 'b is missing. Arguments of add are written as {"a": <number>, '),
         (call("add", '{"a": 1, "b": "2"}'), 'b must be number, got "2"'),
         (call("add", '{"a": 1, "b": 2, "c": 3}'), "c is not a parameter"),
         ("Thought: so\nAction: add", "not valid JSON"),
@@ -133,8 +133,8 @@ def test_a_reply_cut_at_its_length_ends_the_run_and_is_not_acted_on():
 
 def test_each_limit_ends_the_run_and_is_named():
     good = call("add", '{"a": 1, "b": 2}')
-    trace, _ = run(good, max_steps=3)
-    assert (trace.reason, trace.num_steps) == ("steps", 3)
+    trace, _ = run(good, max_steps=2)
+    assert (trace.reason, trace.num_steps) == ("steps", 2)
     trace, model = run(good, max_tokens=100)
     assert (trace.reason, trace.num_new_tokens) == ("tokens", 100)
     assert model.options[-1].max_new_tokens == 100 - trace.events[1]["new_tokens"]
@@ -143,6 +143,18 @@ def test_each_limit_ends_the_run_and_is_named():
     assert trace.reason == "seconds"
     assert 0.2 <= trace.seconds < 1.5
     assert trace.events[-2]["text"].startswith("Thought: xx"), "what was said is kept"
+
+
+def test_the_same_call_with_the_same_result_ends_the_run_and_a_changed_one_does_not():
+    one, two = call("add", '{"a": 1, "b": 2}'), call("add", '{"a": 2, "b": 1}')
+    trace, _ = run(one)
+    assert (trace.reason, trace.num_steps) == ("repeats", 3)
+    trace, _ = run(one, one, two, one, one, DONE)
+    assert (trace.reason, trace.num_steps) == ("answer", 6)
+    times = iter(range(9))
+    ticking = Tool("clock", "", "", {}, lambda: str(next(times)))
+    trace, _ = run(call("clock"), tools=[ticking], max_steps=5)
+    assert trace.reason == "steps", "another result is no repeat"
 
 
 def test_a_context_that_is_full_ends_the_run(tmp_path):
