@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from openqwen.core.errors import UserError
+from openqwen.core.workers import Workers
 from openqwen.eval.scoring.config import ScoringConfig
 from openqwen.eval.scoring.head import token_scores
 from openqwen.eval.scoring.packed import packed_states
@@ -24,6 +25,7 @@ from openqwen.infer.session import check_ids
 from openqwen.model.long_context import NO_EXTENSION
 
 Pair = tuple[Sequence[int], Sequence[int]]
+LEAST_PASS = 256  # tokens of a pass that is worth a processor of its own
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,9 @@ class Scorer:
             count = _fitting(nodes, max(0, config.kept_tokens - num_kept))
             if nodes[count:]:
                 levels.append(nodes[count:])
-            for batch in _batches(nodes[:count], config.pass_tokens):
+            for batch, found in self._passes(nodes[:count], alpha):
                 finished = []
-                for text, logprob, is_greedy in self._pass(batch, alpha):
+                for text, logprob, is_greedy in found:
                     sums[text] += logprob
                     greedy[text] &= is_greedy
                     missing[text] -= 1
@@ -131,9 +133,28 @@ class Scorer:
             if children:
                 levels.append(children)
 
-    def _pass(self, nodes: Sequence[Node], alpha: int) -> Iterator[tuple[int, float, bool]]:
-        """Compute nodes; yield text, log-probability and whether it is the likeliest by target."""
-        self.num_computed += sum(len(node.ids) for node in nodes)
+    def _passes(
+        self, nodes: Sequence[Node], alpha: int
+    ) -> Iterator[tuple[list[Node], list[tuple[int, float, bool]]]]:
+        """Compute nodes whose parents are computed: several passes at once where there is enough.
+
+        On the CPU each then runs on a processor of its own, and none waits for another's.
+        """
+        workers, total = Workers(), sum(len(node.ids) for node in nodes)
+        self.num_computed += total
+        most = self.config.pass_tokens
+        is_cpu = self.lm.model.device.type == "cpu"
+        share = max(LEAST_PASS, -(-total // workers.count))
+        batches = list(_batches(nodes, min(most, share) if is_cpu else most))
+        alphas = [alpha] * len(batches)
+        if not is_cpu or len(batches) < workers.count:
+            yield from zip(batches, map(self._pass, batches, alphas), strict=True)
+            return
+        with workers:
+            yield from zip(batches, workers.map(self._pass, batches, alphas), strict=True)
+
+    def _pass(self, nodes: Sequence[Node], alpha: int) -> list[tuple[int, float, bool]]:
+        """Compute nodes; return text, log-probability and whether it is the likeliest by target."""
         begins, begin = [], 0
         for node in nodes:
             begins.append(begin)
@@ -148,15 +169,16 @@ class Scorer:
         methods = NO_EXTENSION if model.training else self.lm.long_context
         states_RD = packed_states(model, nodes, rows, alpha=alpha, long_context=methods)
         if not targets:
-            return
+            return []
         place = {row: i for i, row in enumerate(rows)}
         device = states_RD.device
         rows_N = torch.tensor([place[row] for row, _ in targets], device=device)
         tokens_N = torch.tensor([target.token for _, target in targets], device=device)
         log_probs_N, likeliest_N = token_scores(model, states_RD, rows_N, tokens_N)
         found = zip(targets, log_probs_N.tolist(), likeliest_N.tolist(), strict=True)
-        for (_, target), logprob, is_likeliest in found:
-            yield target.text, logprob, is_likeliest
+        return [
+            (target.text, logprob, is_likeliest) for (_, target), logprob, is_likeliest in found
+        ]
 
 
 def _fitting(nodes: Sequence[Node], room: int) -> int:
