@@ -33,6 +33,10 @@ TITLES = {
     "humaneval": "HumanEval, at most 256 new",
 }
 FLOORS = {"score": 4.0, "generate": 3.0}
+HOW = {
+    "wall": "Two threads a side.",
+    "cpu": "Other work shared the machine: processor time counts, one thread an operation.",
+}
 
 
 def question_of(kind: str, data: Path, count: int) -> dict[str, Any]:
@@ -123,58 +127,54 @@ def agreement_lines(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def speed_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of rates: every side at its fastest batch size, all samples beside."""
-    speeds = [row for row in rows if row["what"] == "speed"]
-    lines = ["### Speed", ""]
-    lines += ["| items | side | items/s, median | all samples | tokens/s written | ratio | floor |"]
-    lines += ["|---|---|---|---|---|---|---|"]
+def rate(row: dict[str, Any], by: str) -> float:
+    """Return items a second: of the clock, or of the processors' time."""
+    return float(row["count"] / row["seconds" if by == "wall" else "cpu"])
+
+
+def speed_lines(rows: list[dict[str, Any]], by: str) -> list[str]:
+    """Return the table of rates: the harness's side at its fastest batch size, all samples."""
+    unit = "items/s" if by == "wall" else "items a CPU second"
+    lines = ["### Speed", "", f"| items | side | {unit}, median | all samples | ratio | floor |"]
+    lines += ["|---|---|---|---|---|---|"]
+    speeds = [row for row in rows if row["what"] == "speed" and (by == "wall" or "cpu" in row)]
     for kind in (*SCORING, *GENERATING):
         own = [row for row in speeds if row["kind"] == kind]
-        rates: dict[tuple[str, int, int], list[float]] = {}
+        count = max((row["count"] for row in own), default=0)
+        rates: dict[tuple[str, int], list[float]] = {}
         for row in own:
-            key = row["side"], row["batch"], row["count"]
-            rates.setdefault(key, []).append(row["count"] / row["seconds"])
-        full = {
-            key: found for key, found in rates.items() if key[2] == (SCORING | GENERATING)[kind]
-        }
-        theirs = {key: found for key, found in full.items() if key[0].startswith("harness")}
+            if row["count"] == count:
+                rates.setdefault((row["side"], row["batch"]), []).append(rate(row, by))
+        theirs = [key for key in rates if key[0].startswith("harness")]
         if not theirs:
             continue
-        best = max(theirs, key=lambda key: statistics.median(theirs[key]))
-        base = statistics.median(theirs[best])
+        best = max(theirs, key=lambda key: statistics.median(rates[key]))
         floor = FLOORS["score" if kind in SCORING else "generate"]
-        for key, found in full.items():
-            if key[0].startswith("harness") and key != best:
+        for (side, batch), found in rates.items():
+            if batch and (side, batch) != best:
                 continue
-            median = statistics.median(found)
-            side, batch, count = key
-            same = [row for row in own if (row["side"], row["batch"], row["count"]) == key]
-            tokens = statistics.median(row["tokens"] / row["seconds"] for row in same)
-            name = f"harness, batch {batch}" if batch else side.replace("-", " ")
-            ratio = "–" if batch else f"{median / base:.1f} ×"
-            is_compared = side == "ours-bfloat16"
-            reached = "reached" if median / base >= floor else "**short**"
+            times = statistics.median(found) / statistics.median(rates[best])
+            reached = "reached" if times >= floor else "**short**"
             lines.append(
-                f"| {TITLES[kind]}, {count} | {name} | {median:.2f} | "
-                f"{', '.join(f'{rate:.2f}' for rate in found)} | "
-                f"{f'{tokens:.0f}' if tokens else '–'} | {ratio} | "
-                f"{f'{floor:.0f} × {reached}' if is_compared else '–'} |"
+                f"| {TITLES[kind]}, {count} | {f'harness, batch {batch}' if batch else side} | "
+                f"{statistics.median(found):.2f} | {', '.join(f'{x:.2f}' for x in found)} | "
+                f"{'–' if batch else f'{times:.1f} ×'} | "
+                f"{f'{floor:.0f} ×: {reached}' if side == 'ours-bfloat16' else '–'} |"
             )
-    lines += ["", f"Batch sizes tried on the harness's side: {tried_batches(speeds)}."]
-    return lines
+    tried = tried_batches(speeds, by)
+    return [*lines, "", f"Batch sizes tried on the harness's side, {unit}: {tried}."]
 
 
-def tried_batches(speeds: list[dict[str, Any]]) -> str:
+def tried_batches(speeds: list[dict[str, Any]], by: str) -> str:
     """Return the best rate of every batch size of the harness's side, in words."""
     best: dict[tuple[str, int, int], float] = {}
     for row in speeds:
         if row["side"].startswith("harness"):
             key = row["kind"], row["count"], row["batch"]
-            best[key] = max(best.get(key, 0.0), row["count"] / row["seconds"])
+            best[key] = max(best.get(key, 0.0), rate(row, by))
     return "; ".join(
-        f"{kind} ({count} items) {batch}: {rate:.2f} items/s"
-        for (kind, count, batch), rate in sorted(best.items())
+        f"{kind} ({count} items) {batch}: {found:.2f}"
+        for (kind, count, batch), found in sorted(best.items())
     )
 
 
@@ -185,11 +185,11 @@ def write_docs(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> Non
     lines = [
         "Qwen2.5-Coder-0.5B-Instruct, the same file, texts and prompts on both sides, "
         "both through the harness's interface, tokenizing in it; bfloat16 unless a row says "
-        "otherwise, 2 threads, sides in turns. The harness's backend runs at the fastest batch "
-        "size that was tried.",
+        "otherwise, sides in turns. The harness's backend runs at the fastest batch size that was "
+        f"tried. {HOW[arguments.by]}",
         "",
         *agreement_lines(rows),
-        *speed_lines(rows),
+        *speed_lines(rows, arguments.by),
         "",
         f"{versions}. {provenance('python benchmarks/eval_speed.py DIR --write-docs')}",
     ]
@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument(
         "--peer-python", default=sys.executable, help="has lm-eval, transformers, accelerate"
     )
+    parser.add_argument("--by", choices=("wall", "cpu"), default="wall", help="which time counts")
     parser.add_argument("--write-docs", action="store_true")
     arguments = parser.parse_args()
     data = development_data()
