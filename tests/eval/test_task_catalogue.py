@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -326,3 +327,17 @@ def test_a_data_set_that_the_harness_loads_itself_is_drawn_by_its_places(tmp_pat
         assert item.prompt == f"Question: open jar {place}\nAnswer:"
         assert item.target == f" {('turn', 'eat')[place % 2]} lid {place}"
     building._hub_problem.cache_clear()
+
+
+def test_a_conversation_is_kept_as_its_messages(tmp_path, lm):
+    pytest.importorskip("lm_eval")
+    from openqwen.eval.harness.run import run_task
+
+    write_jsonl(tmp_path / "piqa_valid.jsonl", piqa_rows(2))
+    model = Remembering(LocalModel(lm, "x"), Responses(None))
+    asked = replace(setting(tmp_path, lm=lm, out=tmp_path, model=model), is_chat=True)
+    result = run_task(TASKS["piqa"], asked, 0)
+    assert result.settings["prompt"] == "conversation"
+    prompts = [item.prompt for item in result.items]
+    assert prompts[0] == [{"role": "user", "content": "Question: open jar 0\nAnswer:"}]
+    assert set(result.items[0].output) == {"turn lid 0", "eat lid 0"}

@@ -114,8 +114,8 @@ def _choices(arguments: Sequence[Any]) -> list[str] | None:
 
 def _prompt(arguments: Sequence[Any]) -> Any:
     """Return the prompt, or the prompts where each choice had its own."""
-    prompts = list(dict.fromkeys(str(argument[0]) for argument in arguments))
-    return prompts[0] if len(prompts) == 1 else prompts
+    prompts = [argument[0] for argument in arguments]
+    return prompts[0] if all(prompt == prompts[0] for prompt in prompts) else prompts
 
 
 def _written(sample: Mapping[str, Any]) -> tuple[Any, Any]:
