@@ -18,7 +18,7 @@ class Server:
         self.lock = threading.Lock()
         self.delay_s = 0.0
         handler = type("Handler", (_Handler,), {"server_of_test": self})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.http = _Quiet(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
 
@@ -37,6 +37,11 @@ def serve(lm):
         server.http.shutdown()
         server.http.server_close()
         thread.join()
+
+
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """Say nothing of clients that hang up: tests do that on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):

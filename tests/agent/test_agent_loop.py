@@ -332,4 +332,4 @@ def test_the_real_model_uses_the_calculator_in_both_forms(coder05_path):
         trace = run_agent(model, [calculator_tool()], "What is 17 * 23 + 4?", config)
         assert trace.calls(), form
         assert trace.calls()[0]["name"] == "calculator"
-        assert trace.reason in ("answer", "plain answer", "malformed", "steps")
+        assert trace.reason in ("answer", "plain answer", "malformed", "repeats")
