@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from results import ROOT, provenance, write_section
 
 from openqwen.core.files import read_json
-from openqwen.core.log import format_duration
 from openqwen.eval.hf_agent.measure import PUBLISHED as TABLE_9
 from openqwen.eval.results import Score, TaskResult, read_result
 from openqwen.eval.tool_use.measure import PUBLISHED as TABLE_6
@@ -124,17 +123,15 @@ def main() -> None:
     args = parser.parse_args()
     tools, agent = found_in(args.results, TOOLS), found_in(args.results, AGENT)
     run = read_json(args.results / "results.json")
-    body = []
-    for result in [*tools.values(), *agent.values()][:1]:
-        settings = result.settings
-        limit = settings["limit"]
-        drawn = f"at most {limit} items a kind, drawn" if limit else "all items"
-        body += [
-            f"{Path(run['model']).name} ({run['loaded_as']}), greedy, "
-            f"{'conversations' if settings['conversations'] else 'plain texts'}, seed "
-            f"{settings['seed']}, {drawn}; percent, 95 % intervals. {args.about}".rstrip(),
-            "",
-        ]
+    settings = next(iter([*tools.values(), *agent.values()])).settings
+    limit = settings["limit"]
+    drawn = f"at most {limit} items a kind, drawn" if limit else "all items"
+    body = [
+        f"{Path(run['model']).name} ({run['loaded_as']}), greedy, "
+        f"{'conversations' if settings['conversations'] else 'plain texts'}, seed "
+        f"{settings['seed']}, {drawn}; percent, 95 % intervals. {args.about}".rstrip(),
+        "",
+    ]
     if tools:
         body += ["### Tool use", "", *tool_lines(tools)]
         body += what_it_called(tools["tools"]) if "tools" in tools else []
@@ -142,11 +139,8 @@ def main() -> None:
         body += ["### Hugging Face agent", "", *agent_lines(agent)]
         facts = next(iter(agent.values())).settings
         body += [f"Prompt: {facts['prompt']}. Sandbox: {facts['sandbox']}.", ""]
-    seconds = sum(result.seconds for result in [*tools.values(), *agent.values()])
-    body += [f"{format_duration(seconds)} in all.", ""]
-    body.append(
-        provenance(f"openqwen eval {Path(run['model']).name} --tasks tools hf_agent --chat")
-    )
+    command = f"openqwen eval {Path(run['model']).name} --tasks tools hf_agent --chat"
+    body.append(provenance(command + (f" --limit {limit}" if limit else "")))
     text = "\n".join(body)
     print(text)
     if args.write_docs:
