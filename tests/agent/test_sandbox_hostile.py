@@ -114,6 +114,7 @@ subprocess.Popen(["setsid", "--fork", "sleep", "20"])
 outside = hostile_runner.Outside()
 outside.patience_s = 0.1
 row = hostile_runner.run_one(Hostile("x", "x", program, ("ok",), {"level": "rlimits"}), outside)
+hostile_runner.shutil.rmtree(outside.folder)
 print(json.dumps(row["problems"]))
 """
     argv = [sys.executable, "-c", script, str(HERE)]
