@@ -191,7 +191,7 @@ def write_docs(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> Non
         *agreement_lines(rows),
         *speed_lines(rows, arguments.by),
         "",
-        f"{versions}. {provenance('python benchmarks/eval_speed.py DIR --write-docs')}",
+        f"{versions}. {provenance(f'python benchmarks/eval_speed.py DIR --by {arguments.by} --write-docs')}",
     ]
     if not PAGE.is_file():
         PAGE.write_text("# Evaluation speed\n", encoding="utf-8")
