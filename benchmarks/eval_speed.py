@@ -182,6 +182,7 @@ def write_docs(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> Non
     """Write the section of the page."""
     about = {name: value for row in rows for name, value in row["versions"].items()}
     versions = ", ".join(f"{name} {about[name]}" for name in ("lm_eval", "transformers", "torch"))
+    command = f"python benchmarks/eval_speed.py DIR --by {arguments.by} --write-docs"
     lines = [
         "Qwen2.5-Coder-0.5B-Instruct, the same file, texts and prompts on both sides, "
         "both through the harness's interface, tokenizing in it; bfloat16 unless a row says "
@@ -191,7 +192,7 @@ def write_docs(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> Non
         *agreement_lines(rows),
         *speed_lines(rows, arguments.by),
         "",
-        f"{versions}. {provenance(f'python benchmarks/eval_speed.py DIR --by {arguments.by} --write-docs')}",
+        f"{versions}. {provenance(command)}",
     ]
     if not PAGE.is_file():
         PAGE.write_text("# Evaluation speed\n", encoding="utf-8")
