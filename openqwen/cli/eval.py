@@ -15,6 +15,7 @@ openqwen eval http://localhost:8000/v1#my-model --tasks gsm8k --chat --data benc
 openqwen eval compare eval/base eval/chat
 openqwen eval my-reward --suite reward --data helpful.jsonl harmless.jsonl"""
 
+CHAT_SUITES = ("chat", "tools")  # their tasks are conversations
 SUITES = ("base", "chat", "code", "math", "tools", "report", "reward")
 
 
@@ -41,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (0)")
     parser.add_argument("--shots", type=int, metavar="N", help="examples before a question")
     parser.add_argument(
-        "--chat", action="store_true", help="conversations instead of plain texts (suite chat: on)"
+        "--chat",
+        action="store_true",
+        help="conversations instead of plain texts (on for the suites chat and tools)",
     )
     parser.add_argument(
         "--trained-on",
@@ -108,7 +111,7 @@ def _measure(args: argparse.Namespace) -> int:
         data=data,
         limit=args.limit,
         seed=args.seed,
-        is_chat=args.chat or args.suite == "chat",
+        is_chat=args.chat or args.suite in CHAT_SUITES,
         shots=args.shots,
         must=bool(args.tasks),
         trained_on=[Path(path) for path in args.trained_on],

@@ -3,10 +3,11 @@
     units("The cat sat.", "en")   # ["the", "cat", "sat"]
     units("猫坐下了。", "zh")        # ["猫", "坐", "下", "了"]
 
-Near-duplicates use 5-grams and decontamination 13-grams of these units.
+Near-duplicates use 5-grams and decontamination 13-grams of these units; Rouge-L compares them in order.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -47,3 +48,20 @@ def unit_spans(text: str) -> list[tuple[int, int]]:
 def ngrams(items: Sequence[Item], n: int) -> Iterator[tuple[Item, ...]]:
     """Yield every run of `n` consecutive items; nothing where there are fewer than `n`."""
     return zip(*(items[i:] for i in range(n)), strict=False)
+
+
+def lcs_length(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return the length of the longest common subsequence.
+
+    Bit-parallel (Hyyrö 2004): one long integer holds a row of the table, so a comparison costs as
+    many integer steps as `other` has units.
+    """
+    places: dict[str, int] = defaultdict(int)
+    for place, unit in enumerate(one):
+        places[unit] |= 1 << place
+    full = (1 << len(one)) - 1
+    row = full
+    for unit in other:
+        matched = row & places.get(unit, 0)
+        row = ((row + matched) | (row - matched)) & full
+    return len(one) - row.bit_count()

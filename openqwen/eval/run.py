@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import openqwen
+from openqwen.agent.endpoint import EndpointModel
 from openqwen.agent.models import LocalModel, TextModel
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, write_json, write_text
@@ -186,7 +187,9 @@ def _require_same_model(plan: Plan) -> None:
 
 def describe(model: TextModel) -> str:
     """Return size, type and device of a model that is loaded here; an endpoint's address."""
-    return model.lm.describe() if isinstance(model, LocalModel) else "an endpoint"
+    if isinstance(model, LocalModel):
+        return model.lm.describe()
+    return model.describe() if isinstance(model, EndpointModel) else "not loaded here"
 
 
 def _write(

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqwen.agent.instruct.config import InstructConfig
-from openqwen.agent.instruct.diversity import RougePool, ShinglePool, lcs_length, rouge_l
+from openqwen.agent.instruct.diversity import RougePool, ShinglePool, rouge_l
 from openqwen.agent.instruct.execution import find_programs, find_told_output
 from openqwen.agent.instruct.filters import REASONS, Rules
 from openqwen.agent.instruct.prompts import answer_prompt, parse_tasks, request_prompt, task_prompt
 from openqwen.agent.instruct.sample import Sample
 from openqwen.agent.instruct.seeds import Task, language_of, read_seeds
 from openqwen.core.errors import UserError
-from openqwen.core.ngrams import units
+from openqwen.core.ngrams import lcs_length, units
 from openqwen.data.contamination.benchmark_index import BenchmarkIndex, BenchmarkItem
 from openqwen.data.contamination.config import DecontaminateConfig
 from openqwen.data.inputs.origin import SetAside

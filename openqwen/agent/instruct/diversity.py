@@ -13,27 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openqwen.core.ngrams import units
+from openqwen.core.ngrams import lcs_length, units
 from openqwen.data.shingles import ngram_hashes, unit_hashes
 
 SHINGLE = 5
-
-
-def lcs_length(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence.
-
-    Bit-parallel (Hyyrö 2004): one long integer holds a row of the table, so a comparison costs as
-    many integer steps as `other` has units.
-    """
-    places: dict[str, int] = defaultdict(int)
-    for place, unit in enumerate(one):
-        places[unit] |= 1 << place
-    full = (1 << len(one)) - 1
-    row = full
-    for unit in other:
-        matched = row & places.get(unit, 0)
-        row = ((row + matched) | (row - matched)) & full
-    return len(one) - row.bit_count()
 
 
 def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:

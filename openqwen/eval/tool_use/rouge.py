@@ -12,8 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from openqwen.agent.instruct.diversity import lcs_length
-from openqwen.core.ngrams import units
+from openqwen.core.ngrams import lcs_length, units
 from openqwen.eval.tool_use.json5 import read_json5
 from openqwen.tokenizer.tokenizer import Tokenizer
 
