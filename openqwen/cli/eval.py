@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chat",
         action="store_true",
-        help="conversations instead of plain texts (on for the suites chat and tools)",
+        help="conversations, not plain texts (on for the suites chat and tools)",
     )
     parser.add_argument(
         "--trained-on",

@@ -3,7 +3,7 @@
     units("The cat sat.", "en")   # ["the", "cat", "sat"]
     units("猫坐下了。", "zh")        # ["猫", "坐", "下", "了"]
 
-Near-duplicates use 5-grams and decontamination 13-grams of these units; Rouge-L compares them in order.
+Near-duplicates use 5-grams of these units, decontamination 13-grams, Rouge-L their order.
 """
 
 import re
