@@ -1,8 +1,6 @@
 """An agent in the terminal: questions in, the run as it happens out, a few commands.
 
-    Terminal(model, tools, AgentConfig(), stdin=sys.stdin, stdout=sys.stdout).run()
-
-What models and tools say is shown without control characters, so that it can't steer the terminal.
+Terminal(model, tools, AgentConfig(), stdin=sys.stdin, stdout=sys.stdout).run()
 """
 
 from collections.abc import Sequence
@@ -15,9 +13,9 @@ from openqwen.agent.models import Message, TextModel
 from openqwen.agent.react import describe_tool
 from openqwen.agent.tools import Tool
 from openqwen.agent.trace import Trace
+from openqwen.infer.terminal_text import TerminalText
 
 HELP = "/tools lists the tools, /trace shows the last run, /clear forgets, /quit leaves"
-_CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 
 
 class Terminal:
@@ -37,27 +35,18 @@ class Terminal:
         self.model, self.tools, self.config, self.folder = model, tools, config, folder
         self.history: list[Message] = []
         self.last: Trace | None = None
-        self._stdin, self._stdout = stdin, stdout
-        self._is_terminal = stdin.isatty() and stdout.isatty()
-        self._line_is_open = False
+        self._text = TerminalText(stdin, stdout)
 
     def run(self) -> None:
         """Answer until the input ends or `/quit`; Ctrl-C ends a run and not the program."""
-        if self._is_terminal:
-            self._remark(f"{HELP}; Ctrl-C stops a run, Ctrl-D leaves")
-        while True:
-            try:
-                line = self._read()
-            except KeyboardInterrupt:
-                self._remark("Ctrl-D or /quit leaves")
-                continue
-            except EOFError:
-                return
+        if self._text.is_terminal:
+            self._text.remark(f"{HELP}; Ctrl-C stops a run, Ctrl-D leaves")
+        for line in self._text.lines(leaving="/quit"):
             if line in ("/quit", "/exit"):
                 return
             if line.startswith("/"):
                 self._obey(line)
-            elif line:
+            else:
                 self.ask(line)
 
     def ask(self, query: str) -> Trace:
@@ -72,12 +61,12 @@ class Terminal:
             folder=folder,
             show=self._show,
         )
-        self._remark(self.last.ending() + (f"; {folder}" if folder else ""))
+        self._text.remark(self.last.ending() + (f"; {folder}" if folder else ""))
         if self.last.reason == "error":
-            self._remark(str(self.last.events[-1].get("error") or "the model gave an error"))
+            self._text.remark(str(self.last.events[-1].get("error") or "the model gave an error"))
         if self.last.files and folder is None:
             names = ", ".join(self.last.files)
-            self._remark(f"made {names}; --trace DIR keeps files")
+            self._text.remark(f"made {names}; --trace DIR keeps files")
         if self.last.answer:
             self.history += [
                 {"role": "user", "content": query},
@@ -85,47 +74,24 @@ class Terminal:
             ]
         return self.last
 
-    def _read(self) -> str:
-        """Return the next line, stripped; on the program's own terminal with line editing."""
-        if self._is_terminal and self._stdin.fileno() == 0 and self._stdout.fileno() == 1:
-            import readline  # noqa: F401  (gives input() history and editing)
-
-            return input("> ").strip()
-        if self._is_terminal:
-            self._write("> ")
-        line = self._stdin.readline()
-        if not line:
-            raise EOFError
-        return line.strip()
-
     def _obey(self, line: str) -> None:
         if line == "/tools":
             for tool in self.tools:
-                self._write(describe_tool(tool) + "\n")
+                self._text.write(describe_tool(tool) + "\n")
         elif line == "/trace":
-            self._write(self.last.markdown() if self.last else "(no run yet)\n")
+            self._text.write(self.last.markdown() if self.last else "(no run yet)\n")
         elif line == "/clear":
             self.history = []
-            self._remark("conversation forgotten")
+            self._text.remark("conversation forgotten")
         else:
-            self._remark(f"{line.split()[0]} is not a command: {HELP}")
+            self._text.remark(f"{line.split()[0]} is not a command: {HELP}")
 
     def _show(self, kind: str, text: str) -> None:
         """Show a piece of the model's text, or a tool's observation on lines of its own."""
         if kind == "observation":
-            text = ("\n" if self._line_is_open else "") + f"Observation: {text}\n"
+            text = ("\n" if self._text.line_is_open else "") + f"Observation: {text}\n"
             text += "Thought:" if self.config.form == "react" else ""
-        self._write(text)
-
-    def _remark(self, text: str) -> None:
-        self._write(("\n" if self._line_is_open else "") + f"({text})\n")
-
-    def _write(self, text: str) -> None:
-        if not text:
-            return
-        self._line_is_open = not text.endswith("\n")
-        self._stdout.write(text.translate(_CONTROL))
-        self._stdout.flush()
+        self._text.write(text)
 
 
 def next_folder(parent: Path) -> Path:

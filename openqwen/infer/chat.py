@@ -11,6 +11,7 @@ from typing import TextIO
 from openqwen.core.config import to_plain
 from openqwen.infer.config import Sampling
 from openqwen.infer.load import LanguageModel
+from openqwen.infer.terminal_text import TerminalText
 
 HELP = "/clear forgets the conversation, /system TEXT sets the system prompt, /exit leaves"
 
@@ -38,45 +39,20 @@ class Chat:
         """Start with an empty history; `system` None is ChatML's default system prompt."""
         self.lm, self.sampling, self.system = lm, sampling, system
         self.turns: list[Turn] = []
-        self._stdin, self._stdout = stdin, stdout
-        self._is_terminal = stdin.isatty() and stdout.isatty()
+        self._text = TerminalText(stdin, stdout)
 
     def run(self) -> None:
         """Talk until the input ends or `/exit`.
 
         Ctrl-C stops the reply and not the program; at the prompt it says how to leave.
         """
-        if self._is_terminal:
-            self._remark(f"{HELP}; Ctrl-C stops a reply, Ctrl-D leaves")
-        while True:
-            try:
-                line = self._read()
-            except KeyboardInterrupt:
-                self._write("\n")
-                self._remark("Ctrl-D or /exit leaves")
-                continue
-            except EOFError:
-                if self._is_terminal:
-                    self._write("\n")
-                return
-            if line.startswith("/"):
-                if self._obey(line):
-                    return
-            elif line:
+        if self._text.is_terminal:
+            self._text.remark(f"{HELP}; Ctrl-C stops a reply, Ctrl-D leaves")
+        for line in self._text.lines(leaving="/exit"):
+            if not line.startswith("/"):
                 self._reply(line)
-
-    def _read(self) -> str:
-        """Return the next line, stripped; on the program's own terminal with line editing."""
-        if self._is_terminal and self._stdin.fileno() == 0 and self._stdout.fileno() == 1:
-            import readline  # noqa: F401  (gives input() history and editing)
-
-            return input("> ").strip()
-        if self._is_terminal:
-            self._write("> ")
-        line = self._stdin.readline()
-        if not line:
-            raise EOFError
-        return line.strip()
+            elif self._obey(line):
+                return
 
     def _obey(self, line: str) -> bool:
         """Carry out a command; return whether to leave."""
@@ -86,14 +62,14 @@ class Chat:
             return True
         if command == "/clear":
             self.turns = []
-            self._remark("conversation forgotten")
+            self._text.remark("conversation forgotten")
         elif command == "/system" and argument:
             self.system = argument
-            self._remark("system prompt set; the conversation goes on (/clear forgets it)")
+            self._text.remark("system prompt set; the conversation goes on (/clear forgets it)")
         elif command == "/system":
-            self._remark("/system needs the text of the system prompt")
+            self._text.remark("/system needs the text of the system prompt")
         else:
-            self._remark(f"{command} is not a command: {HELP}")
+            self._text.remark(f"{command} is not a command: {HELP}")
         return False
 
     def _reply(self, user: str) -> None:
@@ -110,16 +86,16 @@ class Chat:
             while True:
                 text = next(stream)
                 said.append(text)
-                self._write(text)
+                self._text.write(text)
         except StopIteration as end:
-            self._write("\n")
+            self._text.write("\n")
             if not said:
-                self._remark("the model ended its turn without a word")
+                self._text.remark("the model ended its turn without a word")
             if end.value.finish_reason == "length":
-                self._remark(f"cut after {_count(end.value.num_new_tokens, 'token')}")
+                self._text.remark(f"cut after {_count(end.value.num_new_tokens, 'token')}")
         except KeyboardInterrupt:
-            self._write("\n")
-            self._remark("stopped")
+            self._text.write("\n")
+            self._text.remark("stopped")
         self.turns.append(Turn(user, "".join(said)))
 
     def _fit(self, user: str) -> list[int]:
@@ -132,12 +108,12 @@ class Chat:
             dropped += 1
             ids = self._render(user)
         if dropped:
-            self._remark(
+            self._text.remark(
                 f"left out {_count(dropped, 'turn')} at the beginning: "
                 f"the context holds {self.lm.context:,} tokens"
             )
         if len(ids) >= self.lm.context:
-            self._remark(
+            self._text.remark(
                 f"this message makes {len(ids):,} tokens, the context holds "
                 f"{self.lm.context:,}; --context {2 * len(ids)} extends it"
             )
@@ -149,13 +125,6 @@ class Chat:
             messages.append({"role": "user", "content": turn.user})
             messages.append({"role": "assistant", "content": turn.assistant})
         return self.lm.encode([*messages, {"role": "user", "content": user}])
-
-    def _remark(self, text: str) -> None:
-        self._write(f"({text})\n")
-
-    def _write(self, text: str) -> None:
-        self._stdout.write(text)
-        self._stdout.flush()
 
 
 def _count(number: int, noun: str) -> str:

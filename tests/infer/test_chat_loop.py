@@ -40,6 +40,12 @@ def test_a_piped_conversation_prints_only_the_replies(chat_reciter):
     assert chat.turns == [Turn("Hello", "Fine day"), Turn("And you?", "Fine day")]
 
 
+def test_a_reply_cannot_steer_the_terminal(chat_reciter):
+    written, chat = talk(wide(chat_reciter("Fine\x1b[2J\rday")), "Hello")
+    assert written == "Fine\ufffd[2Jday\n"
+    assert chat.turns == [Turn("Hello", "Fine\x1b[2J\rday")], "the history keeps it as it was"
+
+
 def test_the_history_and_the_system_prompt_reach_the_model(chat_reciter):
     lm = wide(chat_reciter("Fine day"))
     _, chat = talk(lm, "Hello", system="Be brief.")
