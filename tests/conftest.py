@@ -161,3 +161,16 @@ def coder05_path() -> Path:
         if "can't fetch" not in str(error):
             raise  # other bytes than the pinned ones are a failure
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def browser():
+    """Return a real Chromium; skips where this machine has none."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()

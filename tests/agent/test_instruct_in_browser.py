@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import pytest
 
@@ -7,18 +6,6 @@ from openqwen.agent.instruct.review import MARKS_KIND, apply_marks, write_review
 from openqwen.agent.instruct.sample import Sample
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def made(number, kind="general", language="en"):

@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import ScriptedModel, byte_tokenizer, write_reciting
+from tiny_exports import byte_tokenizer
+from tiny_models import ScriptedModel, write_reciting
 
 from openqwen.agent.models import LocalModel, Options
 from openqwen.agent.react import (

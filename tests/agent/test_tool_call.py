@@ -7,7 +7,8 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import ScriptedModel, byte_tokenizer
+from tiny_exports import byte_tokenizer
+from tiny_models import ScriptedModel
 
 from openqwen.agent.functions import as_completion, complete, read_calls, tool_message
 from openqwen.agent.models import Options, Reply

@@ -1,17 +1,9 @@
 """Models for the agent's tests: a script in place of weights, and real tiny exports."""
 
-import itertools
-
-import torch
+from tiny_exports import write_reciting as write_export_reciting
 
 from openqwen.agent.models import Options, Reply
 from openqwen.infer.stops import StopWatch
-from openqwen.model.config import qwen_config
-from openqwen.model.decoder import new_decoder
-from openqwen.model.formats.export import write_export
-from openqwen.tokenizer.tokenizer import Tokenizer
-
-ROWS = 512
 
 
 class ScriptedModel:
@@ -58,29 +50,6 @@ class ScriptedModel:
         return Reply(whole, reason, watch.matched, len(str(prompt)), len(whole))
 
 
-def byte_tokenizer(controls=None):
-    """One token a byte, and control tokens: Qwen's own, or those named."""
-    named = None if controls is None else {name: 256 + i for i, name in enumerate(controls)}
-    return Tokenizer({bytes([i]): i for i in range(256)}, controls=named)
-
-
-def write_reciting(directory, text, *, after=10):
-    """An export that answers the token `after` (a line break) with `text`, of distinct bytes."""
-    tokenizer = byte_tokenizer()
-    chain = [after, *text.encode(), tokenizer.im_end_id]
-    assert len(set(chain)) == len(chain), "a chain must not meet itself"
-    config = qwen_config(
-        hidden_size=ROWS, num_attention_heads=4, num_hidden_layers=1, vocab_size=ROWS,
-        train_length=4096,
-    )  # fmt: skip
-    model = new_decoder(config, seed=0)
-    with torch.no_grad():
-        model.embed_tokens.weight.copy_(torch.eye(ROWS))
-        model.layers[0].attention.out.weight.zero_()
-        model.layers[0].mlp.down.weight.zero_()
-        model.lm_head.weight.zero_()
-        for now, following in itertools.pairwise(chain):
-            model.lm_head.weight[following, now] = 10.0
-    write_export(directory, model, stop_ids=tokenizer.stop_ids, eos_id=tokenizer.eos_id)
-    tokenizer.save(directory)
-    return directory
+def write_reciting(directory, text):
+    """An export that answers a line break with `text`, and has room for an agent's prompt."""
+    return write_export_reciting(directory, text, train_length=4096)

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import pytest
 from documents_for_tests import document
@@ -10,18 +9,6 @@ from openqwen.data.config import AuditConfig
 from openqwen.data.steps import Rejected
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def test_marks_are_set_by_keys_kept_over_a_reload_and_saved_as_json(browser, tmp_path):

@@ -1,7 +1,6 @@
 """The page to vote on, in a real browser: ranks by click and key, kept over a reload, saved."""
 
 import json
-import shutil
 
 import pytest
 
@@ -9,18 +8,6 @@ from openqwen.eval.arena.ballots import PAGE_NAME, Prompt, make_ballots, write_b
 from openqwen.eval.arena.votes import read_page_votes
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def test_ranks_are_set_by_keys_and_clicks_kept_over_a_reload_and_saved(browser, tmp_path):

@@ -111,37 +111,25 @@ def test_the_verb_collects_for_people_and_by_a_reward_model(tmp_path, byte_token
 
 
 @pytest.mark.slow
-def test_voting_in_a_browser(tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    from pathlib import Path
-
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.is_file():
-        pytest.skip("no chromium here")
+def test_voting_in_a_browser(browser, tmp_path):
     duels = [duel("a"), duel("b"), duel("c", "你好")]
     write_vote_page(tmp_path / "vote.html", duels)
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
-        page = browser.new_page()
-        asked = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("dialog", lambda dialog: pytest.fail("a text ran as a script"))
-        page.goto((tmp_path / "vote.html").as_uri())
-        assert (
-            page.locator("section:visible .prompt")
-            .inner_text()
-            .endswith("<script>alert(1)</script>")
-        )
-        page.keyboard.press("2")
-        page.keyboard.press("3")
-        page.keyboard.press("k")
-        page.get_by_role("button", name="left").click()
-        page.keyboard.press("s")
-        assert page.locator("#end").is_visible()
-        with page.expect_download() as download:
-            page.locator("#save").click()
-        download.value.save_as(tmp_path / "votes.json")
-        browser.close()
+    page = browser.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", lambda dialog: pytest.fail("a text ran as a script"))
+    page.goto((tmp_path / "vote.html").as_uri())
+    shown = page.locator("section:visible .prompt").inner_text()
+    assert shown.endswith("<script>alert(1)</script>")
+    page.keyboard.press("2")
+    page.keyboard.press("3")
+    page.keyboard.press("k")
+    page.get_by_role("button", name="left").click()
+    page.keyboard.press("s")
+    assert page.locator("#end").is_visible()
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    download.value.save_as(tmp_path / "votes.json")
     saved = json.loads((tmp_path / "votes.json").read_text())
     assert saved["votes"] == {"a": "right", "b": "left", "c": "skip"}
     assert all(url.startswith(("file:", "blob:")) for url in asked)

@@ -13,9 +13,10 @@ ROWS = 512  # more than the tokenizer's 464 ids, as in published models
 TRAIN_LENGTH = 32
 
 
-def byte_tokenizer():
-    """One token a byte, and Qwen's control tokens."""
-    return Tokenizer({bytes([i]): i for i in range(256)})
+def byte_tokenizer(controls=None):
+    """One token a byte, and control tokens: Qwen's own, or those named."""
+    named = None if controls is None else {name: 256 + i for i, name in enumerate(controls)}
+    return Tokenizer({bytes([i]): i for i in range(256)}, controls=named)
 
 
 def random_model(seed=0):
@@ -31,11 +32,11 @@ def random_model(seed=0):
     return model
 
 
-def reciting_model(chain):
+def reciting_model(chain, *, train_length=TRAIN_LENGTH):
     """A model that says chain[i + 1] after chain[i], surely, whatever came before."""
     config = qwen_config(
         hidden_size=ROWS, num_attention_heads=4, num_hidden_layers=1, vocab_size=ROWS,
-        train_length=TRAIN_LENGTH,
+        train_length=train_length,
     )  # fmt: skip
     model = new_decoder(config, seed=0)
     with torch.no_grad():
@@ -56,9 +57,9 @@ def write(directory, model, *, with_tokenizer=True):
     return directory
 
 
-def write_reciting(directory, text, *, after):
-    """An export that answers the token `after` with `text`; its bytes must be distinct."""
+def write_reciting(directory, text, *, after=10, train_length=TRAIN_LENGTH):
+    """An export that answers the token `after` (a line break) with `text`, of distinct bytes."""
     tokenizer = byte_tokenizer()
     chain = [after, *text.encode(), tokenizer.im_end_id]
     assert len(set(chain)) == len(chain), "a chain must not meet itself"
-    return write(directory, reciting_model(chain))
+    return write(directory, reciting_model(chain, train_length=train_length))
