@@ -20,8 +20,8 @@ from openqwen.eval.generative.code_text import (
     whole_program,
     with_opening,
 )
-from openqwen.eval.generative.judge import Judge, Program, with_tests
-from openqwen.eval.generative.stock import scored_by, stock_definition
+from openqwen.eval.generative.judge import Judge, Program, scored_by_tests, with_tests
+from openqwen.eval.generative.stock import stock_definition
 from openqwen.eval.measure import Setting
 from openqwen.eval.tasks.building import build
 from openqwen.eval.tasks.definitions import Stock
@@ -50,19 +50,10 @@ def definition(judge: Judge, *, is_chat: bool) -> dict[str, Any]:
     found = stock_definition("humaneval", "humaneval")
     stops = list(found["generation_kwargs"]["until"])
 
-    def programs_of(replies: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]]) -> Any:
-        written = [
-            [program_of(row, reply, stops, is_chat=is_chat) for reply in some]
-            for some, row in zip(replies, rows, strict=True)
-        ]
-        judge.run(
-            tested(row, program)
-            for row, some in zip(rows, written, strict=True)
-            for program in some
-        )
-        return written
+    def written(row: Mapping[str, Any], reply: str) -> str:
+        return program_of(row, reply, stops, is_chat=is_chat)
 
-    return found | {
+    ours = {
         "doc_to_text": CHAT_PROMPT if is_chat else found["doc_to_text"],
         "gen_prefix": BEGIN_BLOCK if is_chat else None,
         "generation_kwargs": {
@@ -70,14 +61,8 @@ def definition(judge: Judge, *, is_chat: bool) -> dict[str, Any]:
             "max_gen_toks": MAX_NEW_TOKENS,
             "do_sample": False,
         },
-        "metric_list": scored_by("pass@1"),
-        "filter_list": [
-            {"name": "program", "filter": [{"function": "custom", "filter_fn": programs_of}]}
-        ],
-        "process_results": lambda row, results: judge.shares(
-            [tested(row, program) for program in results[0]]
-        ),
     }
+    return found | ours | scored_by_tests(judge, written, tested)
 
 
 def program_of(row: Mapping[str, Any], reply: str, stops: Sequence[str], *, is_chat: bool) -> str:

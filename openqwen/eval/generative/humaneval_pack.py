@@ -8,7 +8,7 @@ its own: results say which. A language whose compiler the sandbox lacks is left 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.log import warn
 from openqwen.data.inputs.origin import SetAside
 from openqwen.eval.generative.code_text import PYTHON_STOPS, cut_completion
-from openqwen.eval.generative.judge import Judge, Program
+from openqwen.eval.generative.judge import Judge, Program, scored_by_tests
 from openqwen.eval.generative.languages import (
     LANGUAGES,
     can_run,
@@ -25,7 +25,6 @@ from openqwen.eval.generative.languages import (
     language_of,
     program,
 )
-from openqwen.eval.generative.stock import scored_by
 from openqwen.eval.measure import Setting
 from openqwen.eval.tasks.building import build
 from openqwen.eval.tasks.definitions import Stock
@@ -59,15 +58,6 @@ def humaneval_pack(info: TaskInfo, setting: Setting, shots: int) -> Built:
 
 def definition(judge: Judge, language: str, *, is_chat: bool) -> dict[str, Any]:
     """Return the definition of one language's task."""
-
-    def programs_of(replies: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]]) -> Any:
-        written = [
-            [source_of(row, reply) for reply in some]
-            for some, row in zip(replies, rows, strict=True)
-        ]
-        judge.run(tested(row, one) for row, some in zip(rows, written, strict=True) for one in some)
-        return written
-
     chat = {"doc_to_text": CHAT_PROMPT, "gen_prefix": CHAT_BEGIN} if is_chat else {}
     return {
         "output_type": "generate_until",
@@ -79,13 +69,7 @@ def definition(judge: Judge, language: str, *, is_chat: bool) -> dict[str, Any]:
             "max_gen_toks": MAX_NEW_TOKENS,
             "do_sample": False,
         },
-        "metric_list": scored_by("pass@1"),
-        "filter_list": [
-            {"name": "program", "filter": [{"function": "custom", "filter_fn": programs_of}]}
-        ],
-        "process_results": lambda row, results: judge.shares(
-            [tested(row, one) for one in results[0]]
-        ),
+        **scored_by_tests(judge, source_of, tested),
         **chat,
     }
 

@@ -8,7 +8,7 @@ Nothing runs outside the sandbox, and where the sandbox refuses, so does this (`
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +16,10 @@ from typing import Any
 from openqwen.agent.sandbox.config import SandboxConfig
 from openqwen.core.runtime import count_processors
 from openqwen.eval.generative.pass_at_k import pass_at_k
+from openqwen.eval.generative.stock import scored_by
 from openqwen.eval.responses import Responses
 
+Row = Mapping[str, Any]
 TIMEOUT_S = 10.0  # of a program that tests one function
 KEPT_CHARS = 400  # of what it printed last
 
@@ -123,3 +125,32 @@ class Judge:
 
     def _key(self, program: Program) -> str:
         return self.responses.key("program", program.__dict__, self.config.model_dump())
+
+
+def scored_by_tests(
+    judge: Judge, written: Callable[[Row, str], str], tested: Callable[[Row, str], Program]
+) -> dict[str, Any]:
+    """Return the part of a harness definition that turns replies into programs and runs them.
+
+    Args:
+        judge: runs them, all rows' together.
+        written: the program that a reply makes of its row.
+        tested: a row's program with what tells whether it is right.
+    """
+
+    def programs_of(replies: Sequence[Sequence[str]], rows: Sequence[Row]) -> list[list[str]]:
+        found = [
+            [written(row, reply) for reply in some] for some, row in zip(replies, rows, strict=True)
+        ]
+        judge.run(tested(row, one) for row, some in zip(rows, found, strict=True) for one in some)
+        return found
+
+    return {
+        "metric_list": scored_by("pass@1"),
+        "filter_list": [
+            {"name": "program", "filter": [{"function": "custom", "filter_fn": programs_of}]}
+        ],
+        "process_results": lambda row, results: judge.shares(
+            [tested(row, program) for program in results[0]]
+        ),
+    }

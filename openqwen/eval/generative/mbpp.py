@@ -13,8 +13,8 @@ from typing import Any
 
 from openqwen.data.inputs.origin import SetAside
 from openqwen.eval.generative.code_text import BEGIN_BLOCK, END_BLOCK, code_block, with_opening
-from openqwen.eval.generative.judge import Judge, Program, with_tests
-from openqwen.eval.generative.stock import hub_rows, scored_by, stock_definition, stock_examples
+from openqwen.eval.generative.judge import Judge, Program, scored_by_tests, with_tests
+from openqwen.eval.generative.stock import hub_rows, stock_definition, stock_examples
 from openqwen.eval.measure import Setting
 from openqwen.eval.tasks.building import build
 from openqwen.eval.tasks.definitions import Stock
@@ -44,19 +44,10 @@ def definition(judge: Judge, *, is_chat: bool) -> dict[str, Any]:
     """Return the harness's definition, its programs run by our judge."""
     found = stock_definition("mbpp", "mbpp")
 
-    def programs_of(replies: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]]) -> Any:
-        written = [
-            [program_of(row, reply, is_chat=is_chat) for reply in some]
-            for some, row in zip(replies, rows, strict=True)
-        ]
-        judge.run(
-            tested(row, program)
-            for row, some in zip(rows, written, strict=True)
-            for program in some
-        )
-        return written
+    def written(row: Mapping[str, Any], reply: str) -> str:
+        return program_of(row, reply, is_chat=is_chat)
 
-    return found | {
+    ours = {
         "doc_to_text": CHAT_PROMPT if is_chat else found["doc_to_text"],
         "gen_prefix": BEGIN_BLOCK if is_chat else None,
         "doc_to_target": _chat_target if is_chat else found["doc_to_target"],
@@ -69,14 +60,8 @@ def definition(judge: Judge, *, is_chat: bool) -> dict[str, Any]:
             "max_gen_toks": 2 * MAX_NEW_TOKENS if is_chat else MAX_NEW_TOKENS,
             "do_sample": False,
         },
-        "metric_list": scored_by("pass@1"),
-        "filter_list": [
-            {"name": "program", "filter": [{"function": "custom", "filter_fn": programs_of}]}
-        ],
-        "process_results": lambda row, results: judge.shares(
-            [tested(row, program) for program in results[0]]
-        ),
     }
+    return found | ours | scored_by_tests(judge, written, tested)
 
 
 def _chat_target(row: Mapping[str, Any]) -> str:
