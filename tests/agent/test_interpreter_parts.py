@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from openqwen.agent.interpreter.collect import MAX_PIXELS, RECORD_TYPE, Clipped, Collector, read_png
 from openqwen.agent.interpreter.config import InterpreterConfig
 from openqwen.agent.interpreter.folder import list_inside, make_private, read_inside, write_inside
+from openqwen.agent.interpreter.relay import FrameMeter, TooLargeError
 from openqwen.agent.interpreter.result import RESTARTED, RunResult, clip
 from openqwen.agent.interpreter.tool import NAME, describe_interpreter, interpreter_prompt
 from openqwen.agent.react import parse_react
+from openqwen.agent.sandbox.folder import remove_tree
 from openqwen.agent.tools import read_arguments
 from openqwen.core.errors import UserError
 
@@ -193,3 +195,61 @@ def test_the_tool_takes_a_program_in_a_fence_as_published():
         f"Thought: run it\nAction: {NAME}\nAction Input:\n```py\nprint(6 * 7)\n```\nObservation: 4"
     )
     assert read_arguments(tool, step.action_input) == {"code": "print(6 * 7)"}
+
+
+def test_a_message_is_refused_by_the_sum_of_its_parts():
+    def frame(size: int, *, more: bool) -> bytes:
+        head = bytes([more, size]) if size < 256 else bytes([2 | more]) + size.to_bytes(8)
+        return head + b"x" * size
+
+    stream = b"g" * 64 + frame(400, more=True) + frame(200, more=False) + frame(600, more=False)
+    meter = FrameMeter(600)
+    for at in range(len(stream)):  # in pieces of any size
+        meter.feed(stream[at : at + 1])
+    meter.feed(frame(400, more=True))
+    with pytest.raises(TooLargeError):
+        meter.feed(frame(201, more=True)[:9])  # before its body is there
+    with pytest.raises(TooLargeError):
+        FrameMeter(600).feed(b"g" * 64 + frame(0, more=True) * 65)
+
+
+def test_what_is_nested_too_deep_or_too_large_is_neither_kept_nor_shown():
+    deep: list = []
+    for _ in range(900):
+        deep = [deep]
+    collector = Collector(InterpreterConfig(stop_output_bytes=1000))
+    collector.take("error", {"ename": deep, "evalue": "bad"})
+    assert collector.get("error") == "bad"
+    collector.take("display_data", {"data": {RECORD_TYPE: deep}})
+    collector.take("display_data", {"data": {RECORD_TYPE: 1}}, 2_000_000)
+    assert collector.records == []
+    collector.received = 1500
+    collector.take("display_data", {"data": {RECORD_TYPE: 1}}, 600)
+    collector.take("display_data", {"data": {RECORD_TYPE: 2}}, 100)  # after the stop
+    assert collector.records == [1]
+    collector.take("stream", {"text": "\x9b31mC1"})
+    assert collector.get("stdout") == "31mC1"
+
+
+def test_a_tree_of_any_depth_and_closed_folders_is_listed_and_removed(tmp_path):
+    top, kept = tmp_path / "session", tmp_path / "kept"
+    top.mkdir()
+    kept.write_text("mine")
+    (top / "link").symlink_to(kept)
+    (top / "closed").mkdir()
+    (top / "closed" / "file").touch()
+    (top / "closed").chmod(0)
+    here = os.getcwd()
+    try:
+        os.chdir(top)
+        for _ in range(1200):  # more than calls may be nested
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    top.chmod(0)
+    assert set(list_inside(top)) <= {"closed/file"}  # root is let in
+    remove_tree(top)
+    assert os.listdir(tmp_path) == ["kept"]
+    assert kept.read_text() == "mine"
+    remove_tree(top)  # what is gone is no error

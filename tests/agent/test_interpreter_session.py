@@ -121,6 +121,34 @@ print('after')
     assert python.run("1 + 1").value == "2"
 
 
+def test_a_message_without_end_is_cut_off_before_it_fills_the_hosts_memory(python):
+    flood = (
+        "socket = get_ipython().kernel.iopub_thread.socket\n"
+        "socket.send_multipart([b'x' * 5_000_000] * 40, copy=False)\nimport time; time.sleep(20)"
+    )
+    result = python.run(flood)
+    assert (result.status, result.restarted) == ("output", True)
+    assert result.seconds < 15
+
+
+def test_a_kernel_that_takes_its_sockets_away_costs_a_call_and_no_more(python):
+    result = python.run("import os\nos.execv('/usr/bin/sleep', ['sleep', '60'])", timeout_s=0.3)
+    assert (result.status, result.restarted) == ("timeout", True)
+    assert python.run("1").value == "1"
+
+
+def test_no_folder_that_code_makes_ends_the_run_or_stays():
+    nest = "import os\nfor _ in range(1200): os.mkdir('d'); os.chdir('d')\n"
+    with Interpreter(LIMITS) as python:
+        above = python._folder.parent
+        assert python.run(nest + "os.chdir('/work')").status == "ok"
+        assert python.run("os.mkdir('x'); os.chmod('x', 0); os.chmod('/work', 0o777)").is_ok
+        assert above.stat().st_mode & 0o077 == 0  # closed to others, whatever code allows
+        python.run("os.chmod('/work', 0)")
+        assert python.run("1").value == "1"
+    assert not above.exists()
+
+
 def test_code_sees_neither_the_network_nor_the_users_files(python):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

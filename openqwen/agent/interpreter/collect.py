@@ -17,10 +17,12 @@ from openqwen.agent.interpreter.config import InterpreterConfig
 
 RECORD_TYPE = "application/vnd.openqwen.record+json"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)", re.DOTALL)
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _PNG = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 40_000_000
 MAX_RECORDS = 64
+MAX_RECORD_BYTES = 1_000_000  # of the message: JSON of many small parts takes 20 times that
+MAX_RECORD_DEPTH = 64
 
 
 def plain(text: str) -> str:
@@ -76,7 +78,7 @@ class Collector:
     """Gathers one call's outputs.
 
     Attributes:
-        received: bytes of text and images so far, the dropped ones too.
+        received: bytes of all messages so far, counted by who receives them.
         is_idle: the kernel said that it is done.
         failed: the kernel told of an exception.
     """
@@ -92,8 +94,16 @@ class Collector:
         self.received = 0
         self.is_idle = self.failed = False
 
-    def take(self, kind: Any, content: Any) -> None:
-        """Take one message of the output channel; unknown kinds and wrong types are passed over."""
+    def take(self, kind: Any, content: Any, size: int = 0) -> None:
+        """Take one message of the output channel; unknown kinds and wrong types are passed over.
+
+        Texts keep a bounded part; images and records that come after `stop_output_bytes` are lost.
+
+        Args:
+            kind: its type.
+            content: what it says.
+            size: its bytes.
+        """
         if not isinstance(content, dict):
             return
         if kind == "stream":
@@ -104,7 +114,8 @@ class Collector:
             self.failed = True
             self._add("error", _traceback(content))
         elif kind in ("display_data", "execute_result", "update_display_data"):
-            self._take_bundle(content.get("data"), is_value=kind == "execute_result")
+            if self.received - size <= self._config.stop_output_bytes:
+                self._take_bundle(content.get("data"), size, is_value=kind == "execute_result")
         elif kind == "status" and content.get("execution_state") == "idle":
             self.is_idle = True
 
@@ -114,16 +125,17 @@ class Collector:
 
     def _add(self, name: str, text: Any) -> None:
         if isinstance(text, str):
-            self.received += len(text)
             self._has.add(name)
             self._texts[name].add(text)
 
-    def _take_bundle(self, data: Any, *, is_value: bool) -> None:
+    def _take_bundle(self, data: Any, size: int, *, is_value: bool) -> None:
         if not isinstance(data, dict):
             return
         if RECORD_TYPE in data:
-            if len(self.records) < MAX_RECORDS:
-                self.records.append(data[RECORD_TYPE])
+            record = data[RECORD_TYPE]
+            is_small = size <= MAX_RECORD_BYTES and _is_shallow(record, MAX_RECORD_DEPTH)
+            if is_small and len(self.records) < MAX_RECORDS:
+                self.records.append(record)
             return
         if "image/png" in data:
             self._take_image(data["image/png"])
@@ -133,7 +145,6 @@ class Collector:
             self._add("stdout", data["text/plain"] + "\n")
 
     def _take_image(self, data: Any) -> None:
-        self.received += len(data) if isinstance(data, str) else 0
         found = read_png(data, self._config.max_image_bytes)
         if isinstance(found, str):
             self._drop(found)
@@ -152,4 +163,13 @@ def _traceback(content: dict[str, Any]) -> str:
     lines = content.get("traceback")
     if isinstance(lines, list) and lines:
         return "\n".join(line for line in lines if isinstance(line, str))
-    return f"{content.get('ename')}: {content.get('evalue')}"
+    parts = (content.get("ename"), content.get("evalue"))
+    return ": ".join(part for part in parts if isinstance(part, str)) or "an error without a name"
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    """Return whether JSON is nested at most so many levels: deep ones break who works on them."""
+    below = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return True
+    return levels > 0 and all(_is_shallow(part, levels - 1) for part in below)

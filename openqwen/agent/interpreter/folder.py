@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from openqwen.agent.sandbox.folder import open_own, walk
 from openqwen.core.errors import UserError
 
 HIDDEN = "."  # names with this start are the session's own, or nobody's business
@@ -77,37 +78,51 @@ def write_inside(folder: Path, name: str, data: bytes) -> None:
 
 
 def list_inside(folder: Path, limit: int = MAX_ENTRIES) -> dict[str, tuple[int, int]]:
-    """Return name -> (bytes, time of change in ns) of plain files, hidden ones left out."""
+    """Return name -> (bytes, time of change in ns) of plain files, hidden ones left out.
+
+    What lies deeper than 32 folders, or in folders closed to us, is left out as well.
+    """
     found: dict[str, tuple[int, int]] = {}
-    entries = 0
-    for root, folders, files, handle in os.fwalk(folder, follow_symlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-        for name in sorted(files):
-            entries += 1
-            if name.startswith(HIDDEN) or len(found) >= limit:
+    with _top(folder) as handle:
+        for entry in walk(handle, most=MAX_ENTRIES):
+            if len(found) >= limit:
+                break
+            is_hidden = any(part.startswith(HIDDEN) for part in entry.name.split("/"))
+            if is_hidden or not stat.S_ISREG(entry.mode):
                 continue
             with contextlib.suppress(OSError):
-                status = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    path = PurePosixPath(Path(root).relative_to(folder).as_posix()) / name
-                    shown = str(path).encode("utf-8", "replace").decode()
-                    found[shown] = (status.st_size, status.st_mtime_ns)
-        if entries > MAX_ENTRIES:
-            break
+                status = os.stat(entry.last, dir_fd=entry.where, follow_symlinks=False)
+                shown = entry.name.encode("utf-8", "replace").decode()
+                found[shown] = (status.st_size, status.st_mtime_ns)
     return found
 
 
 def make_private(folder: Path, name: str) -> Path:
     """Return a new directory in the folder that belongs to the folder's owner."""
     owner = folder.stat()
-    path = folder / name
-    path.mkdir(mode=0o700)
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
+    with _top(folder) as parent:
+        os.mkdir(name, mode=0o700, dir_fd=parent)
+        handle = os.open(name, flags, dir_fd=parent)
+        try:
+            _give(handle, owner)
+        finally:
+            os.close(handle)
+    return folder / name
+
+
+@contextlib.contextmanager
+def _top(folder: Path) -> Iterator[int]:
+    """Yield a handle of the session's folder itself; code in it may have closed it to us."""
+    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _give(handle, owner)
+        handle = open_own(parent, folder.name)
+    finally:
+        os.close(parent)
+    try:
+        yield handle
     finally:
         os.close(handle)
-    return path
 
 
 @contextlib.contextmanager
@@ -115,7 +130,8 @@ def _parent(folder: Path, path: PurePosixPath, *, make: bool) -> Iterator[int]:
     """Yield a handle of the directory that a path lies in, reached without any link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     owner = folder.stat()
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with _top(folder) as top:
+        handle = os.dup(top)
     try:
         for part in path.parts[:-1]:
             try:

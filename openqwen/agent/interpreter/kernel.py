@@ -1,19 +1,19 @@
 """One Jupyter kernel in one sandbox: started, connected, asked, interrupted, ended.
 
-    kernel = Kernel(box, folder, config)
+    kernel = Kernel(box, folder, sockets, config)
     reply = kernel.execute("6 * 7", collector, deadline)     # "ok", "error", "timeout", "died" …
 
 Messages go over Unix sockets in the session's folder (`ipc`): no TCP port is opened. jupyter-client
 signs, packs and unpacks them, as JSON only. The kernel is not trusted. Sockets are connected before
 any code of others has run and never again, so that a link put in their place later leads nowhere;
-sizes and queues are bounded; a message that can't be read is passed over.
+sizes (relay.py) and queues are bounded; a message that can't be read is passed over; sending to a
+kernel that took its sockets away ends after a time.
 """
 
 import contextlib
 import json
 import os
 import secrets
-import shutil
 import socket
 import stat
 import subprocess
@@ -25,24 +25,28 @@ from openqwen.agent.interpreter.collect import Collector
 from openqwen.agent.interpreter.config import InterpreterConfig
 from openqwen.agent.interpreter.folder import make_private, write_inside
 from openqwen.agent.interpreter.fonts import FONTCONFIG, matplotlib_settings
+from openqwen.agent.interpreter.relay import Relay
+from openqwen.agent.sandbox.folder import remove_tree
 from openqwen.core.errors import UserError
 
 Ending = Literal["ok", "error", "timeout", "output", "lost", "died"]
 
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
-_QUEUE = 64  # messages that may wait on a channel
+_QUEUE = 8  # messages that may wait on a channel
+_SEND_MS = 1000  # for a message of ours to find its way
 _GRACE_S = 3.0  # for a cell to end after an interrupt, and for the last message after a reply
 
 
 class Kernel:
     """A running kernel with its connections."""
 
-    def __init__(self, box: Any, folder: Path, config: InterpreterConfig) -> None:
+    def __init__(self, box: Any, folder: Path, sockets: Path, config: InterpreterConfig) -> None:
         """Start a kernel in an open sandbox and wait until it answers.
 
         Args:
             box: what `open_sandbox` yields.
             folder: the sandbox's writable folder, as the host sees it.
+            sockets: a folder of our own that the sandbox does not see.
             config: limits.
 
         Raises:
@@ -59,6 +63,8 @@ class Kernel:
         self._config, self._box = config, box
         self._max_message = config.max_image_bytes * 4 // 3 + 1_000_000
         self._context = zmq.Context()
+        self._relays: list[Relay] = []
+        self._sockets = sockets
         key = secrets.token_hex(32)
         self._session = Session(key=key.encode(), packer="json", unpacker="json")
         self._private = make_private(folder, f".k{secrets.token_hex(4)}")
@@ -85,7 +91,8 @@ class Kernel:
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
         content |= {"user_expressions": {}, "stop_on_error": True}
         asked = self._session.msg("execute_request", content)
-        self._session.send(self._shell, asked)
+        if not self._send(self._shell, asked):
+            return "lost"
         ending: Ending = "ok"
         status, silent_since = "", 0.0
         while True:
@@ -94,10 +101,13 @@ class Kernel:
                 break
             if self.process.poll() is not None:
                 return "died"
+            if any(relay.is_broken for relay in self._relays):
+                return "lost"
             now = time.monotonic()
             if ending == "ok" and (now > deadline or self._wrote_too_much(collector)):
                 ending = "timeout" if now > deadline else "output"
-                self._interrupt()
+                if not self._send(self._control, "interrupt_request"):
+                    return "lost"
                 deadline = now + _GRACE_S
             elif ending != "ok" and now > deadline:
                 return "lost"
@@ -113,16 +123,18 @@ class Kernel:
         """Kill the kernel and all its processes; close the connections."""
         self._box.kill()
         self._context.destroy(linger=0)
-        shutil.rmtree(self._private, ignore_errors=True)
+        for relay in self._relays:
+            relay.close()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+        remove_tree(self._private)
 
     def _connect(self, deadline: float) -> None:
         import zmq
 
-        for channel in ("shell", "iopub", "control"):
-            self._wait_for_socket(self._path(channel), deadline)
-        self._shell = self._open(zmq.DEALER, "shell")
-        self._control = self._open(zmq.DEALER, "control")
-        self._iopub = self._open(zmq.SUB, "iopub")
+        self._shell = self._open(zmq.DEALER, "shell", deadline)
+        self._control = self._open(zmq.DEALER, "control", deadline)
+        self._iopub = self._open(zmq.SUB, "iopub", deadline)
         self._iopub.setsockopt(zmq.SUBSCRIBE, b"")
         self._poller = zmq.Poller()
         self._poller.register(self._shell, zmq.POLLIN)
@@ -138,15 +150,23 @@ class Kernel:
                 break
         raise UserError(f"the kernel started but does not answer: {self._last_words()}")
 
-    def _open(self, kind: int, channel: str) -> Any:
+    def _open(self, kind: int, channel: str, deadline: float) -> Any:
+        """Return a ZeroMQ socket that is led to the kernel's through a relay."""
         import zmq
 
+        there = self._reach(self._path(channel), deadline)
+        path = self._sockets / f"{self._private.name}{_CHANNELS.index(channel) + 1}"
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen(1)
+        self._relays.append(Relay(listening, there, self._max_message))
         opened = self._context.socket(kind)
         opened.setsockopt(zmq.LINGER, 0)
+        opened.setsockopt(zmq.SNDTIMEO, _SEND_MS)
         opened.setsockopt(zmq.RECONNECT_IVL, -1)
         opened.setsockopt(zmq.MAXMSGSIZE, self._max_message)
         opened.setsockopt(zmq.RCVHWM, _QUEUE)
-        opened.connect(f"ipc://{self._path(channel)}")
+        opened.connect(f"ipc://{path}")
         return opened
 
     def _path(self, channel: str) -> str:
@@ -155,17 +175,17 @@ class Kernel:
             raise UserError(f"{path} is too long for a Unix socket: use a folder with a short name")
         return path
 
-    def _wait_for_socket(self, path: str, deadline: float) -> None:
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
+    def _reach(self, path: str, deadline: float) -> socket.socket:
+        """Return a connection to a socket of the kernel's as soon as it listens."""
+        while time.monotonic() < deadline and self.process.poll() is None:
+            reached = socket.socket(socket.AF_UNIX)
             try:
                 if stat.S_ISSOCK(os.lstat(path).st_mode):
-                    with socket.socket(socket.AF_UNIX) as probe:
-                        probe.connect(path)
-                    return
+                    reached.connect(path)
+                    return reached
             except OSError:
                 pass
+            reached.close()
             time.sleep(0.01)
         raise UserError(f"the code interpreter's kernel did not start: {self._last_words()}")
 
@@ -187,7 +207,7 @@ class Kernel:
             if opened not in ready:
                 continue
             for _ in range(_QUEUE):
-                message = self._receive(opened)
+                message = self._receive(opened, collector)
                 if message is None:
                     break
                 if message["parent"] != asked:
@@ -196,30 +216,39 @@ class Kernel:
                     found = message["content"].get("status") if message["content"] else None
                     status = found if found in ("ok", "error", "aborted") else "error"
                 else:
-                    collector.take(message["kind"], message["content"])
+                    collector.take(message["kind"], message["content"], message["size"])
         return status
 
-    def _receive(self, opened: Any) -> dict[str, Any] | None:
+    def _receive(self, opened: Any, collector: Collector) -> dict[str, Any] | None:
         """Return the next message's parts that matter; None where there is none."""
         import zmq
 
         try:
-            _, message = self._session.recv(opened, mode=zmq.NOBLOCK)
+            frames = opened.recv_multipart(zmq.NOBLOCK)
         except (zmq.ZMQError, MemoryError):
             return None
-        except Exception:  # a message that jupyter-client can't read: forged, too deep, no UTF-8 …
-            return {"parent": None, "kind": None, "content": None}
-        if message is None:
-            return None
+        size = sum(map(len, frames))
+        collector.received += size  # whoever it is for: it must be read
+        found: dict[str, Any] = {"parent": None, "kind": None, "content": None, "size": size}
+        try:
+            message = self._session.deserialize(self._session.feed_identities(frames)[1])
+        except Exception:  # what jupyter-client can't read: forged, too deep, no UTF-8 …
+            return found
         parent, content = message.get("parent_header"), message.get("content")
-        return {
-            "parent": parent.get("msg_id") if isinstance(parent, dict) else None,
-            "kind": message.get("msg_type"),
-            "content": content if isinstance(content, dict) else None,
-        }
+        found["parent"] = parent.get("msg_id") if isinstance(parent, dict) else None
+        found["kind"] = message.get("msg_type")
+        found["content"] = content if isinstance(content, dict) else None
+        return found
 
-    def _interrupt(self) -> None:
-        self._session.send(self._control, "interrupt_request", {})
+    def _send(self, opened: Any, message: Any) -> bool:
+        """Send a message; False where the kernel does not take it."""
+        import zmq
+
+        try:
+            self._session.send(opened, message, {})
+        except zmq.ZMQError:
+            return False
+        return True
 
     def _wrote_too_much(self, collector: Collector) -> bool:
         return collector.received > self._config.stop_output_bytes

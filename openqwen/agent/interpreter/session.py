@@ -10,7 +10,6 @@ the result says so. Where the machine can't isolate, opening raises `UserError` 
 """
 
 import contextlib
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from openqwen.agent.interpreter.config import InterpreterConfig
 from openqwen.agent.interpreter.folder import list_inside, read_inside, write_inside
 from openqwen.agent.interpreter.kernel import Ending, Kernel
 from openqwen.agent.interpreter.result import RunResult, Status
+from openqwen.agent.sandbox.folder import remove_tree
 from openqwen.core.errors import UserError
 
 
@@ -54,7 +54,7 @@ class Interpreter:
         self._open = contextlib.ExitStack()
         self._kernel: Kernel | None = None
         self._box: Any = None
-        self._folder = Path()
+        self._folder = self._sockets = Path()
         self._is_lost = False  # what the code left behind keeps a kernel from starting
         self.level, self.calls, self.seconds = "", 0, 0.0
 
@@ -67,9 +67,13 @@ class Interpreter:
         from openqwen.agent.sandbox.run import open_sandbox
 
         try:
-            # short: a Unix socket's path has at most 107 bytes
-            self._folder = Path(tempfile.mkdtemp(prefix="oq-", dir="/tmp"))
-            self._open.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            # Short: a Unix socket's path has at most 107 bytes. The folder that code sees is one
+            # below: whatever it allows for its own folder, others can't pass the one above.
+            above = Path(tempfile.mkdtemp(prefix="oq-", dir="/tmp"))
+            self._open.callback(remove_tree, above)
+            self._folder, self._sockets = above / "work", above / "s"
+            self._folder.mkdir(mode=0o700)
+            self._sockets.mkdir(mode=0o700)
             self._box = self._open.enter_context(
                 open_sandbox(self.config.sandbox(), folder=self._folder)
             )
@@ -149,7 +153,7 @@ class Interpreter:
     def _restart_or_end(self) -> None:
         try:
             self.restart()
-        except UserError:
+        except (UserError, OSError):
             if self._kernel is not None:
                 self._kernel.stop()
             self._kernel, self._is_lost = None, True
@@ -175,7 +179,7 @@ class Interpreter:
         return {name: size for name, (size, _) in list_inside(self._folder).items()}
 
     def _start(self) -> None:
-        self._kernel = Kernel(self._box, self._folder, self.config)
+        self._kernel = Kernel(self._box, self._folder, self._sockets, self.config)
         if self._startup:
             collector = Collector(self.config)
             limit_s = self.config.start_timeout_s

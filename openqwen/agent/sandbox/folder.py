@@ -7,9 +7,10 @@ symbolic link; only regular files come out, of bounded size and number.
 import contextlib
 import fnmatch
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from openqwen.core.errors import UserError
@@ -175,3 +176,58 @@ def hand_over(folder: int, user: int) -> None:
     for entry in walk(folder):
         with contextlib.suppress(FileNotFoundError):
             os.chown(entry.last, user, user, dir_fd=entry.where, follow_symlinks=False)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder and all in it, however deep and closed; nothing may run in it any more.
+
+    Folders are moved up until they are empty, so that neither the depth of calls nor the number of
+    open files grows with theirs. What can't be removed is left.
+    """
+    with contextlib.suppress(OSError):
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            top = open_own(parent, path.name)
+            try:
+                while below := _remove_files(top):
+                    for name in below:
+                        _move_up(top, name)
+            finally:
+                os.close(top)
+            os.rmdir(path.name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+
+def _move_up(top: int, name: str) -> None:
+    """Remove one folder below an open one; the folders in it come to stand beside it."""
+    here = open_own(top, name)
+    try:
+        for inner in _remove_files(here):
+            os.close(open_own(here, inner))  # it must be open to be moved
+            os.rename(inner, secrets.token_hex(16), src_dir_fd=here, dst_dir_fd=top)
+    finally:
+        os.close(here)
+    os.rmdir(name, dir_fd=top)
+
+
+def _remove_files(folder: int) -> list[str]:
+    """Remove all that stands in an open folder but folders; return their names."""
+    names = os.listdir(folder)
+    folders = []
+    for name in names:
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            folders.append(name)
+        else:
+            os.unlink(name, dir_fd=folder)
+    return folders
+
+
+def open_own(parent: int, name: str) -> int:
+    """Open a folder by name, making it accessible to its owner first; never a link."""
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.close(handle)
