@@ -18,7 +18,6 @@ from openqwen.eval.generative import arithmetic, bbh, gaokao, humaneval_pack, ma
 from openqwen.eval.generative.catalogue import TASKS
 from openqwen.eval.generative.judge import Judge
 from openqwen.eval.generative.languages import LANGUAGES, can_run, cut_at_closing, language_of
-from openqwen.eval.generative.published import published
 from openqwen.eval.harness.run import run_task
 from openqwen.eval.measure import Setting
 from openqwen.eval.responses import Responses
@@ -476,6 +475,6 @@ def test_a_missing_file_is_told_with_the_form_that_is_read(tmp_path):
 
 def test_every_published_value_has_its_source():
     for task in TASKS:
-        for value in published(task).values():
+        for value in TASKS[task].published.values():
             assert 0 < value["value"] < 100
             assert "arXiv" in value["source"]

@@ -267,7 +267,7 @@ def test_several_filters_of_an_answer_are_metrics_of_one_item():
         def dump_config(self):
             return {"output_type": "generate_until", "doc_to_text": len}
 
-    info = TaskInfo("sums", "", ("math",), "x:y", main_metric="exact_match,strict")
+    info = TaskInfo("sums", "", "x:y", ("math",), main_metric="exact_match,strict")
     built = Built(info, {"sums": Task()}, None, "all", 0)
 
     def sample(filter, taken, score):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from openqwen.eval.tasks.definitions import ExtraScores
+from openqwen.eval.tasks.published import published
 
 if TYPE_CHECKING:
     from openqwen.eval.measure import Setting
@@ -26,28 +27,31 @@ class TaskInfo:
     Attributes:
         name: what `--tasks` calls it.
         about: one line for people.
-        suites: those it belongs to.
         build: `module:function`. Of a harness task the function is called with this line, the
             setting and the shots and returns a `Built`; of a measure with the setting alone and
             returns a list of `TaskResult`.
+        suites: those it belongs to.
         kind: who asks the model, the field's harness or a measure of our own.
-        main_metric: the one that tables show.
+        main_metric: the one that tables show; of harness tasks, a measure's result names its own.
         shots: examples before each question, as in the report's tables of base models.
         chat_shots: the same for chat models.
         files: the form that is read from `--data`, and under which names.
-        published: model -> `value`, `shots` and `source` of the same measure.
     """
 
     name: str
     about: str
-    suites: tuple[str, ...]
     build: str
+    suites: tuple[str, ...] = ("report",)
     kind: Literal["harness", "measure"] = "harness"
     main_metric: str = "acc"
     shots: int = 0
     chat_shots: int = 0
     files: str = ""
-    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def published(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return model -> `value`, `shots` and `source` of the same benchmark."""
+        return published(self.name)
 
 
 @dataclass(frozen=True)
