@@ -53,6 +53,40 @@ hostile(
 )
 hostile(
     BOMB,
+    "shared memory that no process is charged for",
+    "memory",
+    """
+    import mmap
+    m = mmap.mmap(-1, 600 << 20)
+    for i in range(0, len(m), 8 << 20):
+        m[i : i + (8 << 20)] = b"x" * (8 << 20)
+        m.madvise(mmap.MADV_DONTNEED, i, 8 << 20)
+    print("ESCAPED")
+    """,
+)
+hostile(
+    BOMB,
+    "shared memory by /dev/zero",
+    "error",
+    """
+    import mmap, os
+    m = mmap.mmap(os.open("/dev/zero", os.O_RDWR), 1 << 30); print("ESCAPED")
+    """,
+)
+hostile(
+    BOMB,
+    "watches that all programs of a user share",
+    "blocked",
+    """
+    import ctypes, os
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.inotify_init() < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    print("ESCAPED")
+    """,
+)
+hostile(
+    BOMB,
     "memory without a name",
     "blocked",
     """

@@ -140,6 +140,7 @@ for family, arguments in (
     ("netlink", "16, socket.SOCK_RAW, 0"),
     ("vsock", "40, socket.SOCK_STREAM, 0"),
     ("kernel crypto", "38, socket.SOCK_SEQPACKET, 0"),
+    ("SCTP", "2, socket.SOCK_STREAM, 132"),
 ):
     hostile(
         NET,
@@ -150,6 +151,15 @@ for family, arguments in (
         socket.socket({arguments}); print("ESCAPED")
         """,
     )
+hostile(
+    NET,
+    "a pair of cluster sockets",
+    "blocked",
+    """
+    import socket
+    socket.socketpair(30, socket.SOCK_SEQPACKET, 0); print("ESCAPED")
+    """,
+)
 
 # --- reading ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from openqwen.agent.sandbox.call_filter import call_filter
+from openqwen.agent.sandbox.call_filter import NUMBERS, call_filter, import_seccomp
 from openqwen.agent.sandbox.check import require
 from openqwen.agent.sandbox.config import SandboxConfig
 from openqwen.agent.sandbox.folder import put_files, take_files
@@ -168,6 +168,47 @@ def test_a_box_ends_what_exceeds_its_limits_and_what_is_left_at_its_end(tmp_path
         left = box.start(["python", "-c", "import time; time.sleep(60)"])
         assert left.poll() is None
     assert left.poll() is not None
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        "f = open('x', 'wb'); os.unlink('x'); kept.append(f); f.write(bytes(4 << 20)); f.flush()",
+        "os.mkdir('d'); os.chdir('d'); open('x', 'wb').write(bytes(999))",
+    ],
+    ids=["files without a name", "folders within folders"],
+)
+def test_a_box_also_counts_what_its_folder_does_not_show(tmp_path, hide):
+    program = f"import os, time; kept = []\nfor _ in range(40):\n    {hide}\ntime.sleep(60)"
+    with open_sandbox(SandboxConfig(disk_mb=8), folder=tmp_path) as box:
+        assert box.start(["python", "-c", program]).wait(20) != 0
+        assert box.met is not None
+        assert box.met.status == "files"
+
+
+def test_a_box_that_cannot_be_watched_is_ended(tmp_path, monkeypatch):
+    def unreadable(self):
+        raise ValueError("no such number")
+
+    monkeypatch.setattr("openqwen.agent.sandbox.meter.Meter.use", unreadable)
+    with open_sandbox(CONFIG, folder=tmp_path) as box:
+        assert box.start(["python", "-c", "import time; time.sleep(60)"]).wait(20) != 0
+        assert box.met == Met("files", "its use can't be read: no such number")
+
+
+def test_the_filter_knows_calls_that_libseccomp_does_not(monkeypatch):
+    seccomp = import_seccomp()
+    whole = call_filter()
+    resolve = seccomp.resolve_syscall
+
+    def older(arch, name):
+        if name in NUMBERS:
+            raise ValueError(name)
+        return resolve(arch, name)
+
+    assert all(resolve(seccomp.Arch.NATIVE, n) in (NUMBERS[n], -1) for n in NUMBERS)
+    monkeypatch.setattr(seccomp, "resolve_syscall", older)
+    assert len(call_filter.__wrapped__()) == len(whole)
 
 
 def test_a_box_that_restarts_its_program_often_holds_no_more_than_one(tmp_path):

@@ -9,7 +9,6 @@ given tool is an error.
 """
 
 import json
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from openqwen.agent.hf import inside
 from openqwen.agent.hf.evaluator import MAX_PROGRAM, Outcome
 from openqwen.agent.sandbox.box import Box, open_sandbox
 from openqwen.agent.sandbox.config import SandboxConfig
+from openqwen.agent.sandbox.folder import own_folder
 
 MAX_CALLS = 100
 MAX_DEPTH = 50
@@ -56,8 +56,8 @@ def run_sandboxed(
     if len(program) > MAX_PROGRAM:
         return host.ended("limit", f"the program has more than {MAX_PROGRAM:,} characters")
     with (
-        tempfile.TemporaryDirectory(prefix="openqwen-hf-") as folder,
-        open_sandbox(config, folder=Path(folder)) as box,
+        own_folder("openqwen-hf-") as folder,
+        open_sandbox(config, folder=folder) as box,
     ):
         box.put({INSIDE: Path(inside.__file__).read_bytes()})
         return host.serve(box, program)

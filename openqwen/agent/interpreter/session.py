@@ -10,7 +10,6 @@ the result says so. Where the machine can't isolate, opening raises `UserError` 
 """
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from openqwen.agent.interpreter.config import InterpreterConfig
 from openqwen.agent.interpreter.folder import list_inside, read_inside, write_inside
 from openqwen.agent.interpreter.kernel import Ending, Kernel
 from openqwen.agent.interpreter.result import RunResult, Status
-from openqwen.agent.sandbox.folder import remove_tree
+from openqwen.agent.sandbox.folder import own_folder
 from openqwen.core.errors import UserError
 
 
@@ -67,12 +66,9 @@ class Interpreter:
         from openqwen.agent.sandbox.run import open_sandbox
 
         try:
-            # Short: a Unix socket's path has at most 107 bytes. The folder that code sees is one
-            # below: whatever it allows for its own folder, others can't pass the one above.
-            above = Path(tempfile.mkdtemp(prefix="oq-", dir="/tmp"))
-            self._open.callback(remove_tree, above)
-            self._folder, self._sockets = above / "work", above / "s"
-            self._folder.mkdir(mode=0o700)
+            # short: a Unix socket's path has at most 107 bytes
+            self._folder = self._open.enter_context(own_folder("oq-", Path("/tmp")))
+            self._sockets = self._folder.with_name("s")
             self._sockets.mkdir(mode=0o700)
             self._box = self._open.enter_context(
                 open_sandbox(self.config.sandbox(), folder=self._folder)

@@ -6,7 +6,6 @@ one would run anyway, on a machine that can't isolate; a process that leaves the
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from openqwen.agent.sandbox.config import SandboxConfig
+from openqwen.agent.sandbox.folder import remove_tree
 from openqwen.agent.sandbox.limits import limit_arguments, process_arguments
 from openqwen.agent.sandbox.meter import Meter
 from openqwen.agent.sandbox.view import variables
@@ -110,7 +110,7 @@ class Bare:
                         stream.close()
         os.close(self.work)
         if self.made is not None:
-            shutil.rmtree(self.made, ignore_errors=True)
+            remove_tree(self.made)
 
 
 class _TreeMeter(Meter):

@@ -105,7 +105,10 @@ class Box:
     def _watch(self, started: Started | Bare, meter: Meter) -> None:
         """Look at a program's use until it ends or the box closes; end it where it is too much."""
         while started.process.poll() is None and not self._closing.wait(LOOK_S):
-            met = meter.met()
+            try:
+                met = meter.met()
+            except Exception as error:  # what can't be watched may not run
+                met = Met("files", f"its use can't be read: {error}")
             if met:
                 self.met = met
                 started.kill()

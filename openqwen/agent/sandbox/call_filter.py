@@ -13,6 +13,7 @@ Sources: seccomp(2), the kernel's syscall_64.tbl, the reasons given in Docker's 
 
 import errno
 import functools
+import mmap
 import os
 import socket
 import tempfile
@@ -34,9 +35,12 @@ NO_HONEST_PROGRAM_NEEDS = (
 
 ABSENT = (
     "clone3 io_uring_setup io_uring_enter io_uring_register memfd_secret shmget shmat shmctl "
-    "shmdt msgget msgsnd msgrcv msgctl "
+    "shmdt msgget msgsnd msgrcv msgctl io_setup inotify_init inotify_init1 modify_ldt "
 )
-"""Libraries try these and go on without them: they answer "no such call"."""
+"""Libraries try these and go on without them: they answer "no such call".
+
+io_setup and inotify draw on what the whole machine, or all programs of a user, have in common.
+"""
 
 REFUSED = "adjtimex memfd_create name_to_handle_at "
 """These answer "not permitted". memfd_create: its pages would escape the limits of memory."""
@@ -51,6 +55,29 @@ NAMESPACE_FLAGS = {
     "CLONE_NEWPID": 0x20000000,
     "CLONE_NEWNET": 0x40000000,
 }
+NUMBERS = {
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "fspick": 433,
+    "io_uring_setup": 425,
+    "io_uring_enter": 426,
+    "io_uring_register": 427,
+    "clone3": 435,
+    "pidfd_getfd": 438,
+    "process_madvise": 440,
+    "mount_setattr": 442,
+    "quotactl_fd": 443,
+    "memfd_secret": 447,
+}
+"""Calls by number, the same on all processors, for a libseccomp that is older than they are."""
+
+SHARED_WITHOUT_A_FILE = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+"""Such memory outlives its parts' mapping and shows in no process: nothing could bound it."""
+
+LAST_PROTOCOL = socket.IPPROTO_UDP  # beyond stand SCTP, DCCP, MPTCP …, rarely used and audited
 SOCKET_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 TERMINAL_REQUESTS = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C}
 LAST_KNOWN_CALL = 462  # mseal, Linux 6.10; numbers are the same on all systems since 424
@@ -95,10 +122,14 @@ def call_filter() -> bytes:
     for flag in NAMESPACE_FLAGS.values():
         same = seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag)
         rules.add_rule(seccomp.KILL_PROCESS, "clone", same)
-    for family in range(max(SOCKET_FAMILIES) + 1):
-        if family not in SOCKET_FAMILIES:
-            rules.add_rule(no_family, "socket", seccomp.Arg(0, seccomp.EQ, family))
-    rules.add_rule(no_family, "socket", seccomp.Arg(0, seccomp.GT, max(SOCKET_FAMILIES)))
+    for name in ("socket", "socketpair"):
+        for family in range(max(SOCKET_FAMILIES) + 1):
+            if family not in SOCKET_FAMILIES:
+                rules.add_rule(no_family, name, seccomp.Arg(0, seccomp.EQ, family))
+        rules.add_rule(no_family, name, seccomp.Arg(0, seccomp.GT, max(SOCKET_FAMILIES)))
+        rules.add_rule(no_family, name, seccomp.Arg(2, seccomp.GT, LAST_PROTOCOL))
+    unnamed = seccomp.Arg(3, seccomp.MASKED_EQ, SHARED_WITHOUT_A_FILE, SHARED_WITHOUT_A_FILE)
+    rules.add_rule(seccomp.ERRNO(errno.ENOMEM), "mmap", unnamed)
     for request in TERMINAL_REQUESTS.values():
         same = seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, request)
         rules.add_rule(refuse, "ioctl", same)
@@ -115,9 +146,11 @@ def _add(seccomp: Any, rules: Any, action: int, name: str) -> None:
     try:
         number = seccomp.resolve_syscall(seccomp.Arch.NATIVE, name)
     except ValueError:
-        return
+        number = -1
     if number >= 0:
         rules.add_rule(action, name)
+    elif name in NUMBERS:
+        rules.add_rule(action, NUMBERS[name])
 
 
 def memory_file(data: bytes) -> int:

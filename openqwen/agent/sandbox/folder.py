@@ -9,6 +9,7 @@ import fnmatch
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -178,6 +179,22 @@ def hand_over(folder: int, user: int) -> None:
             os.chown(entry.last, user, user, dir_fd=entry.where, follow_symlinks=False)
 
 
+@contextlib.contextmanager
+def own_folder(prefix: str, where: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder of the host for a sandbox to write to; it is removed afterwards.
+
+    It stands in a folder of ours: code inside may open its own folder to all, but others on the
+    machine don't pass the one above, so that no program left there, set-user-id say, is theirs.
+    """
+    above = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+    try:
+        folder = above / "work"
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        remove_tree(above)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder and all in it, however deep and closed; nothing may run in it any more.
 
@@ -227,7 +244,8 @@ def open_own(parent: int, name: str) -> int:
     """Open a folder by name, making it accessible to its owner first; never a link."""
     handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
-        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+        if os.fstat(handle).st_mode & 0o700 != 0o700:
+            os.chmod(f"/proc/self/fd/{handle}", 0o700)
         return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECTORY)
     finally:
         os.close(handle)

@@ -8,15 +8,17 @@ that still meets the limits of each process.
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from openqwen.agent.sandbox.config import SandboxConfig
-from openqwen.agent.sandbox.folder import walk
+from openqwen.agent.sandbox.folder import DEEPEST, walk
 from openqwen.agent.sandbox.verdict import Status
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 2**20
+FREE_BYTES = 2**30  # what a program may not take of a disk of the host, by whatever way
 
 
 class Met(NamedTuple):
@@ -62,6 +64,7 @@ class Meter:
         self.work = work
         self.others = others
         self.on_host_disk = on_host_disk
+        self.free_before = self._free_bytes()[0]
 
     def met(self) -> Met | None:
         """Return the first limit that is exceeded now, or None."""
@@ -99,6 +102,7 @@ class Meter:
     def _met_by_files(self) -> Met | None:
         """Return whether there are too many files, or too much on a folder of the host."""
         config = self.config
+        limit = config.disk_mb * MIB
         too_many = Met("files", f"more than {config.max_files:,} files")
         for folder in self.others if self.on_host_disk else (self.work, *self.others):
             room = os.fstatvfs(folder)
@@ -106,17 +110,50 @@ class Meter:
                 return too_many
         if not self.on_host_disk:
             return None
-        count = used = 0
+        count, used = 0, self._deleted_bytes()
+        if _is_closed(os.fstat(self.work)):
+            return Met("files", "its folder is closed to who watches it")
         for entry in walk(self.work, most=2 * config.max_files):
             count += 1
             with contextlib.suppress(OSError):
                 facts = os.stat(entry.last, dir_fd=entry.where, follow_symlinks=False)
                 used += facts.st_blocks * 512
+                if entry.name.count("/") >= DEEPEST or _is_closed(facts):
+                    return Met("files", "a folder too deep, or closed to who watches it")
         if count > config.max_files:
             return too_many
-        if used > config.disk_mb * MIB:
+        if used > limit:
             return Met("files", f"more than {config.disk_mb} MiB in its folder")
+        free, least = self._free_bytes()
+        if free < least and free < self.free_before - limit:  # used in a way that is not seen here
+            return Met("files", "the disk of its folder is nearly full")
         return None
+
+    def _free_bytes(self) -> tuple[int, int]:
+        """Return how much of the disk of /work is free, and how much should be."""
+        disk = os.fstatvfs(self.work)
+        whole = disk.f_blocks * disk.f_frsize
+        return disk.f_bavail * disk.f_frsize, min(FREE_BYTES, whole // 20)
+
+    def _deleted_bytes(self) -> int:
+        """Return what files take that have no name any more and are still open."""
+        device, found = os.fstat(self.work).st_dev, {}
+        for pid in self._pids():
+            with contextlib.suppress(OSError):
+                for name in self._names(f"{pid}/fd"):
+                    with contextlib.suppress(OSError):
+                        facts = os.stat(f"{pid}/fd/{name}", dir_fd=self.proc)
+                        if not facts.st_nlink and facts.st_dev == device:
+                            found[facts.st_ino] = facts.st_blocks * 512
+        return sum(found.values())
+
+    def _names(self, folder: str) -> list[str]:
+        """Return the names in a folder of the sandbox's /proc."""
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.proc)
+        try:
+            return os.listdir(handle)
+        finally:
+            os.close(handle)
 
     def _pids(self) -> list[str]:
         """Return the processes; the first, bubblewrap's, too, since it might be taken over."""
@@ -137,3 +174,9 @@ class Meter:
             return ""
         finally:
             os.close(handle)
+
+
+def _is_closed(facts: os.stat_result) -> bool:
+    """Return whether this is a folder that we may not look into."""
+    closed = stat.S_ISDIR(facts.st_mode) and facts.st_mode & 0o500 != 0o500
+    return closed and os.geteuid() != 0

@@ -77,6 +77,8 @@ class Started:
         deadline = time.monotonic() + SETUP_S
         self.first_pid = int(_read_line(self._status, deadline)["child-pid"])
         self.first = os.pidfd_open(self.first_pid)
+        with contextlib.suppress(OSError):  # where memory runs out, the sandbox goes before others
+            Path(f"/proc/{self.first_pid}/oom_score_adj").write_text("1000")
         pause = FIRST_PAUSE_S
         while True:
             with contextlib.suppress(OSError):

@@ -73,7 +73,9 @@ def view_arguments(
         arguments += ["--setenv", name, value]
     arguments += _open_folders(LIBRARY, "/python/bin", "/packages", "/etc", *_python_parents())
     arguments += _system()
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    # /dev/full gives zeros, too, but can't be mapped as memory that no process is charged for
+    arguments += ["--dev-bind", "/dev/full", "/dev/zero", "--remount-ro", "/dev"]
     arguments += _memory_folder("/dev/shm", min(SHARED_MEMORY_MB, config.memory_mb))
     arguments += _memory_folder("/tmp", config.disk_mb)
     if folder is None:
