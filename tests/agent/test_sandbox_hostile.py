@@ -14,10 +14,9 @@ from pathlib import Path
 import hostile_bombs  # noqa: F401  (adds its programs to the suite)
 import pytest
 from hostile_programs import SUITE, Hostile
-from hostile_runner import in_a_room, run_suite
+from hostile_runner import in_a_room, run_suite, sample
 
 HERE = Path(__file__).parent
-FAST = [hostile for hostile in SUITE if not hostile.slow]
 IS_X86 = os.uname().machine == "x86_64"
 
 
@@ -49,6 +48,11 @@ def rows() -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
+def all_rows() -> dict[str, dict]:
+    return run_rooms(slow=True)
+
+
+@pytest.fixture(scope="module")
 def all_rows_of_nobody() -> dict[str, dict]:
     return run_rooms(as_nobody=True, slow=True)
 
@@ -63,11 +67,19 @@ def check(hostile: Hostile, row: dict) -> None:
         assert "a.txt" not in row["files"] or hostile.name == "a folder nobody may enter"
 
 
-@pytest.mark.parametrize("hostile", FAST, ids=lambda hostile: hostile.name)
+@pytest.mark.parametrize("hostile", sample(), ids=lambda hostile: hostile.name)
 def test_a_hostile_program_stays_inside_and_is_told_as_what_it_was(hostile, rows):
     if hostile.x86 and not IS_X86:
         pytest.skip("numbers and machine code of x86-64")
     check(hostile, rows[hostile.name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hostile", SUITE, ids=lambda hostile: hostile.name)
+def test_the_same_holds_for_all_of_them(hostile, all_rows):
+    if hostile.x86 and not IS_X86:
+        pytest.skip("numbers and machine code of x86-64")
+    check(hostile, all_rows[hostile.name])
 
 
 @pytest.mark.slow
