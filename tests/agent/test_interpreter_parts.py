@@ -230,7 +230,7 @@ def test_what_is_nested_too_deep_or_too_large_is_neither_kept_nor_shown():
     collector.take("error", {"ename": deep, "evalue": "bad"})
     assert collector.get("error") == "bad"
     collector.take("display_data", {"data": {RECORD_TYPE: deep}})
-    collector.take("display_data", {"data": {RECORD_TYPE: 1}}, 2_000_000)
+    collector.take("display_data", {"data": {RECORD_TYPE: 1}}, 4_000_000)
     assert collector.records == []
     collector.received = 1500
     collector.take("display_data", {"data": {RECORD_TYPE: 1}}, 600)

@@ -21,7 +21,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _PNG = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 40_000_000
 MAX_RECORDS = 64
-MAX_RECORD_BYTES = 1_000_000  # of the message: JSON of many small parts takes 20 times that
+MAX_RECORD_BYTES = 3_000_000  # of the message: JSON of many small parts takes 20 times that
 MAX_RECORD_DEPTH = 64
 
 
