@@ -279,3 +279,11 @@ def test_a_reply_ends_a_task_or_is_answered(reply, ended, final):
         assert "\nObservation: The" in run.text
         assert run.text.endswith("\nThought:")
         assert parse_react(reply.text).action is not None
+
+
+def test_a_task_of_files_without_any_program_is_not_correct():
+    run = start(TASKS["general-02"])
+    step(run, Reply("Final Answer: done", "stop"), RoundsConfig())
+    finish(run)
+    verdict = judge(run.task, run.evidence())
+    assert (verdict.correct, verdict.why) == (False, "sorted.csv was not written")

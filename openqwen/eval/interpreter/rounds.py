@@ -20,6 +20,7 @@ from openqwen.agent.react import STOPS, observation_text, parse_react
 from openqwen.agent.sandbox.config import Level
 from openqwen.agent.tools import ArgumentError, read_arguments
 from openqwen.core.config import Config, setting
+from openqwen.core.errors import UserError
 from openqwen.eval.interpreter.checks import Evidence
 from openqwen.eval.interpreter.task import Task
 
@@ -70,7 +71,7 @@ class Run:
     final: str = ""
     ended: str = ""
     steps: int = 0
-    files: dict[str, bytes | Exception] = field(default_factory=dict)
+    files: dict[str, bytes | UserError] = field(default_factory=dict)
     level: str = ""
     python: Interpreter | None = None
 
@@ -83,7 +84,7 @@ class Run:
 
     def _read(self, name: str) -> bytes:
         found = self.files[name]
-        if isinstance(found, Exception):
+        if isinstance(found, UserError):
             raise found
         return found
 
@@ -157,12 +158,12 @@ def finish(run: Run) -> None:
         for name in run.task.check.get("files", ()):
             try:
                 run.files[name] = run.python.get(name)
-            except Exception as error:  # no such file, or something else in its place
+            except UserError as error:  # no such file, or something else in its place
                 run.files[name] = error
         run.python.close()
         run.python = None
     for name in run.task.check.get("files", ()):
-        run.files.setdefault(name, FileNotFoundError(name))
+        run.files.setdefault(name, UserError(f"{name} was not written"))
 
 
 def startup_code(task: Task) -> str:
