@@ -47,7 +47,7 @@ def test_activations_that_int8_can_say_give_the_exact_product():
     assert torch.equal(y, x @ weight_NK.T)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 4, 8])
+@pytest.mark.parametrize("rows", [1, 3, 4, 8, 40])
 def test_a_bf16_product_is_torchs(rows):
     weight_NK, x = drawn(37, 100, scale=0.1), drawn(rows, 100, seed=1)
     y = ops.linear(x, ops.Matrix(weight_NK, None)).float()
@@ -69,6 +69,20 @@ def test_norm_and_gate_come_before_the_product(kind):
     y = ops.linear(both, matrix, gated=True).float()
     expected = (functional.silu(gate) * up) @ weight_NK.float().T
     assert (y - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+@pytest.mark.parametrize("width", [100, 2080])
+def test_a_row_of_a_bf16_product_does_not_depend_on_how_many_there_are(width):
+    weight_NK, x = drawn(37, width, scale=0.1), drawn(64, width, seed=1)
+    residual = drawn(64, 37, seed=2)
+    matrix = ops.Matrix(weight_NK, drawn(37).float())
+
+    def product(rows):
+        return ops.linear(x[rows].contiguous(), matrix, residual=residual[rows].contiguous())
+
+    alone = torch.cat([product(slice(i, i + 1)) for i in range(64)])
+    for count in (2, 5, 8, 9, 13, 32, 64):
+        assert torch.equal(product(slice(0, count)), alone[:count]), count
 
 
 @pytest.mark.parametrize("rows", [2, 8, 13])

@@ -8,6 +8,8 @@
 
 #include "layers.h"
 
+#define UNROLL _Pragma("GCC unroll 16")
+
 namespace {
 
 // y = x rotated, elements i and i + E/2 paired, times `scale`; all f32 inside
@@ -38,49 +40,127 @@ struct Blocks {
   }
 };
 
+// calls act(slot, row, count) for slots that stand side by side, block by block; asks for the next
+template <typename T, typename Act>
+void each_run(const Blocks<T>& blocks, T* store, int head, int low, int high, Act act) {
+  const int line = 64 / sizeof(T);
+  for (int slot = low; slot < high;) {
+    const int count = std::min(high - slot, blocks.block - slot % blocks.block);
+    const int after = std::min(high - slot - count, blocks.block);
+    if (after > 0) {
+      const T* next = blocks.at(store, slot + count, head);
+      for (int i = 0; i < after * blocks.size; i += line) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T0);
+      }
+    }
+    act(slot, blocks.at(store, slot, head), count);
+    slot += count;
+  }
+}
+
+// scores of `group` queries (group, E) with four keys, or with one
+template <int V, typename T>
+void score(const float* q, int group, const T* keys, int count, int stride, float* scores) {
+  constexpr int size = 16 * V;
+  for (; count >= 4; count -= 4, keys += 4 * size, scores += 4) {
+    __m512 k[4][V];
+    UNROLL for (int i = 0; i < 4; i++)
+        UNROLL for (int v = 0; v < V; v++) k[i][v] = load16(keys + i * size + 16 * v);
+    for (int g = 0; g < group; g++) {
+      __m512 sums[4];
+      UNROLL for (int i = 0; i < 4; i++) sums[i] = _mm512_setzero_ps();
+      UNROLL for (int v = 0; v < V; v++) {
+        const __m512 part = _mm512_loadu_ps(q + g * size + 16 * v);
+        UNROLL for (int i = 0; i < 4; i++) sums[i] = _mm512_fmadd_ps(part, k[i][v], sums[i]);
+      }
+      _mm_storeu_ps(scores + size_t(g) * stride, sums_of(sums[0], sums[1], sums[2], sums[3]));
+    }
+  }
+  for (; count > 0; count--, keys += size, scores++) {
+    __m512 k[V];
+    UNROLL for (int v = 0; v < V; v++) k[v] = load16(keys + 16 * v);
+    for (int g = 0; g < group; g++) {
+      __m512 sum = _mm512_setzero_ps();
+      UNROLL for (int v = 0; v < V; v++) {
+        sum = _mm512_fmadd_ps(_mm512_loadu_ps(q + g * size + 16 * v), k[v], sum);
+      }
+      scores[size_t(g) * stride] = _mm512_reduce_add_ps(sum);
+    }
+  }
+}
+
+// scores -> exponentials under the largest; returns what they add up to
+inline float soften(float* row, int count, int stride) {
+  for (int i = count; i < stride; i++) row[i] = -1e30f;
+  __m512 most = _mm512_set1_ps(-1e30f), sum = _mm512_setzero_ps();
+  for (int i = 0; i < stride; i += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(row + i));
+  const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+  for (int i = 0; i < stride; i += 16) {
+    const __m512 p = exp16(_mm512_sub_ps(_mm512_loadu_ps(row + i), top));
+    _mm512_storeu_ps(row + i, p);
+    sum = _mm512_add_ps(sum, _mm512_maskz_mov_ps(
+        count - i >= 16 ? 0xFFFF : (1u << (count - i)) - 1, p));
+  }
+  return _mm512_reduce_add_ps(sum);
+}
+
+// values of slots [low, high) by the weights of G queries
+template <int G, int V, typename T>
+void gather(const Blocks<T>& blocks, int head, int low, int high, const float* weights, int stride,
+            const float* totals, T* y) {
+  constexpr int size = 16 * V, COLUMNS = V < 4 ? V : 4;  // vectors of each query at a time
+  for (int first = 0; first < V; first += COLUMNS) {
+    const int here = std::min(COLUMNS, V - first);
+    __m512 sums[G][COLUMNS];
+    UNROLL for (int g = 0; g < G; g++)
+        UNROLL for (int c = 0; c < COLUMNS; c++) sums[g][c] = _mm512_setzero_ps();
+    each_run(blocks, blocks.values, head, low, high,
+             [&](int slot, const T* values, int count) {
+      for (int i = 0; i < count; i++, values += size) {
+        const float* p = weights + slot + i - low;
+        UNROLL for (int c = 0; c < COLUMNS; c++) {
+          if (c >= here) break;
+          const __m512 value = load16(values + 16 * (first + c));
+          UNROLL for (int g = 0; g < G; g++) {
+            sums[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(p[size_t(g) * stride]), value, sums[g][c]);
+          }
+        }
+      }
+    });
+    UNROLL for (int g = 0; g < G; g++) {
+      const __m512 inverse = _mm512_set1_ps(1.0f / totals[g]);
+      UNROLL for (int c = 0; c < COLUMNS; c++) {
+        if (c >= here) break;
+        store16(y + g * size + 16 * (first + c), _mm512_mul_ps(sums[g][c], inverse));
+      }
+    }
+  }
+}
+
 // `group` queries (group, E) of one key head over slots [low, high); V vectors a head
 template <int V, typename T>
 void attend(const float* q, const Blocks<T>& blocks, int head, int group, int low, int high,
             T* y, std::vector<float>& scores) {
   const int count = high - low, stride = (count + 15) / 16 * 16, size = blocks.size;
-  scores.resize(size_t(group) * stride);
-  for (int slot = low; slot < high; slot++) {
-    const T* key = blocks.at(blocks.keys, slot, head);
-    __m512 k[V];
-    for (int v = 0; v < V; v++) k[v] = load16(key + 16 * v);
-    for (int g = 0; g < group; g++) {
-      __m512 sum = _mm512_setzero_ps();
-      for (int v = 0; v < V; v++) {
-        sum = _mm512_fmadd_ps(_mm512_loadu_ps(q + g * size + 16 * v), k[v], sum);
-      }
-      scores[size_t(g) * stride + slot - low] = _mm512_reduce_add_ps(sum);
-    }
+  scores.resize(size_t(group) * (stride + 1));
+  float *rows = scores.data(), *totals = rows + size_t(group) * stride;
+  each_run(blocks, blocks.keys, head, low, high,
+           [&](int slot, const T* keys, int length) {
+    score<V>(q, group, keys, length, stride, rows + slot - low);
+  });
+  for (int g = 0; g < group; g++) totals[g] = soften(rows + size_t(g) * stride, count, stride);
+  int g = 0;
+  for (; g + 4 <= group; g += 4) {
+    gather<4, V>(blocks, head, low, high, rows + size_t(g) * stride, stride, totals + g,
+                 y + g * size);
   }
-  for (int g = 0; g < group; g++) {
-    float* row = &scores[size_t(g) * stride];
-    for (int i = count; i < stride; i++) row[i] = -1e30f;
-    __m512 most = _mm512_set1_ps(-1e30f), sum = _mm512_setzero_ps();
-    for (int i = 0; i < stride; i += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(row + i));
-    const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
-    for (int i = 0; i < stride; i += 16) {
-      const __m512 p = exp16(_mm512_sub_ps(_mm512_loadu_ps(row + i), top));
-      _mm512_storeu_ps(row + i, p);
-      sum = _mm512_add_ps(sum, _mm512_mask_blend_ps(
-          count - i >= 16 ? 0xFFFF : (1u << (count - i)) - 1, _mm512_setzero_ps(), p));
-    }
-    const float inverse = 1.0f / _mm512_reduce_add_ps(sum);
-    __m512 gathered[V];
-    for (int v = 0; v < V; v++) gathered[v] = _mm512_setzero_ps();
-    for (int slot = low; slot < high; slot++) {
-      const T* value = blocks.at(blocks.values, slot, head);
-      const __m512 p = _mm512_set1_ps(row[slot - low]);
-      for (int v = 0; v < V; v++) {
-        gathered[v] = _mm512_fmadd_ps(p, load16(value + 16 * v), gathered[v]);
-      }
-    }
-    for (int v = 0; v < V; v++) {
-      store16(y + g * size + 16 * v, _mm512_mul_ps(gathered[v], _mm512_set1_ps(inverse)));
-    }
+  for (; g + 2 <= group; g += 2) {
+    gather<2, V>(blocks, head, low, high, rows + size_t(g) * stride, stride, totals + g,
+                 y + g * size);
+  }
+  for (; g < group; g++) {
+    gather<1, V>(blocks, head, low, high, rows + size_t(g) * stride, stride, totals + g,
+                 y + g * size);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "input.h"
 #include "layers.h"
 
+constexpr int FEW_ROWS = 4;  // beyond, bf16_batch.cpp is faster
 constexpr int AHEAD_BYTES = 8192;  // of reading, asked for early: 2.3 x the bandwidth on one token
 #define UNROLL _Pragma("GCC unroll 8")
 
@@ -65,7 +66,6 @@ void tile(const Job& job, const Bf16* x, int row, int column) {
 template <int O>
 void all_rows(const Job& job, const Bf16* x, int column) {
   int row = 0;
-  for (; row + 8 <= job.m; row += 8) tile<8, O>(job, x, row, column);
   for (; row + 4 <= job.m; row += 4) tile<4, O>(job, x, row, column);
   for (; row + 2 <= job.m; row += 2) tile<2, O>(job, x, row, column);
   for (; row < job.m; row++) tile<1, O>(job, x, row, column);
@@ -88,11 +88,9 @@ void bf16_part(const Matrix& w, const Source& x, int m, const void* residual, vo
     }
   }
 #pragma omp barrier
+  if (m > FEW_ROWS) return bf16_batch_part(w, shared, m, job.residual, job.out, index, team);
   const Share share(w.n, index, team);
   int column = share.begin;
-  if (m <= 4) {
-    for (; column + 4 <= share.end; column += 4) all_rows<4>(job, shared, column);
-  }
-  for (; column + 2 <= share.end; column += 2) all_rows<2>(job, shared, column);
+  for (; column + 4 <= share.end; column += 4) all_rows<4>(job, shared, column);
   for (; column < share.end; column++) all_rows<1>(job, shared, column);
 }

@@ -13,7 +13,15 @@ from openqwen.core.compiled import CompiledSource, open_library
 SOURCE = CompiledSource(
     name="infer",
     folder=Path(__file__).parent,
-    sources=("linear.cpp", "bf16.cpp", "attention.cpp", "flash.cpp", "step.cpp", "head.cpp"),
+    sources=(
+        "linear.cpp",
+        "bf16.cpp",
+        "bf16_batch.cpp",
+        "attention.cpp",
+        "flash.cpp",
+        "step.cpp",
+        "head.cpp",
+    ),
     headers=("vectors.h", "input.h", "layers.h"),
     # gcc 12 warns of its own header's intrinsics
     flags=("-O3", "-march=native", "-fopenmp", "-w"),

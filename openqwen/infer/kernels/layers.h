@@ -38,6 +38,9 @@ void quantised_part(const Matrix& w, const Source& x, int m, const void* residua
                     Scratch& scratch, int index, int team);
 void bf16_part(const Matrix& w, const Source& x, int m, const void* residual, void* out,
                Scratch& scratch, int index, int team);
+// what bf16_part does with more than a few rows: x is ready, (m, k), the same memory for all threads
+void bf16_batch_part(const Matrix& w, const Bf16* x, int m, const Bf16* residual, Bf16* out,
+                     int index, int team);
 // make room before the team starts
 void reserve(const Matrix& w, int m, Scratch& scratch);
 

@@ -20,7 +20,7 @@ from openqwen.model.layers import RMSNorm
 PLAIN, RMS_NORM, SWIGLU = 0, 1, 2
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 HEAD_SIZES = (16, 32, 64, 80, 96, 128, 256)
-MAX_BF16_ROWS = 8  # beyond, torch's own matrix product is faster
+MAX_BF16_ROWS = 64  # beyond, torch's own matrix product is faster
 SCORED_WIDTH = 32  # what `score` takes at a time
 MAX_STEP_ROWS = 64  # of quantised layers in one call; beyond, calls cost next to nothing
 
