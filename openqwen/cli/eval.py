@@ -1,6 +1,7 @@
 """`openqwen eval`: measure a model on the field's benchmarks and our own, or compare two runs."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from openqwen.cli.model_options import add_loading_arguments
@@ -15,8 +16,10 @@ openqwen eval http://localhost:8000/v1#my-model --tasks gsm8k --chat --data benc
 openqwen eval compare eval/base eval/chat
 openqwen eval my-reward --suite reward --data helpful.jsonl harmless.jsonl"""
 
+MAX_TOKENS = 2048  # of a conversation that a reward model judges
 CHAT_SUITES = ("chat", "tools")  # their tasks are conversations
 SUITES = ("base", "chat", "code", "math", "tools", "report", "reward")
+OF_REWARD = ("models", "suite", "data", "max_tokens", "out")  # what the reward suite reads
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "others printed",
     )
     parser.add_argument(
-        "--max-tokens", type=int, default=2048, help="reward suite: of a conversation (2048)"
+        "--max-tokens",
+        type=int,
+        default=MAX_TOKENS,
+        metavar="N",
+        help=f"reward suite: of a conversation ({MAX_TOKENS})",
     )
     parser.add_argument(
         "--out", metavar="DIR", help="directory for results.json and every item; a rerun goes on"
@@ -68,16 +75,61 @@ def run(args: argparse.Namespace) -> int:
     from openqwen.core.errors import UserError
 
     if args.models[0] == "list":
+        _refuse_others(args, "eval list", ("models",))
+        if len(args.models) > 1:
+            raise UserError(f"list takes nothing else, got {' '.join(args.models[1:])}")
         return _list()
     if args.models[0] == "compare":
+        _refuse_others(args, "eval compare", ("models",))
         if len(args.models) != 3:
             raise UserError("compare takes two directories: openqwen eval compare DIR DIR")
         return _compare(Path(args.models[1]), Path(args.models[2]))
     if args.suite == "reward":
         from openqwen.cli.eval_reward import run_reward
 
+        _refuse_others(args, "the reward suite", OF_REWARD)
         return run_reward(args)
     return _measure(args)
+
+
+def _refuse_others(args: argparse.Namespace, what: str, read: Sequence[str]) -> None:
+    """Refuse options that would be ignored.
+
+    Raises:
+        UserError: naming the first one given that is not among those read.
+    """
+    from openqwen.core.errors import UserError
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for name in vars(parser.parse_args(["MODEL"])):
+        if name not in read and getattr(args, name) != parser.get_default(name):
+            raise UserError(f"--{name.replace('_', '-')} says nothing to {what}; leave it out")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what a measurement can't do, before a model is loaded.
+
+    Raises:
+        UserError: one line.
+    """
+    from openqwen.core.errors import UserError
+
+    if len(args.models) != 1:
+        raise UserError(f"one model at a time, got {len(args.models)}: {' '.join(args.models)}")
+    if not args.tasks and not args.suite:
+        raise UserError("name --tasks or a --suite; `openqwen eval list` shows them")
+    if not args.out:
+        raise UserError("--out DIR is missing: where results.json and every item go")
+    if args.max_tokens != MAX_TOKENS:
+        raise UserError("--max-tokens goes with the reward suite; leave it out")
+    for name, least in (("limit", 1), ("shots", 0), ("seed", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} must be at least {least}, got {value}")
+    for path in args.trained_on:
+        if not Path(path).exists():
+            raise UserError(f"--trained-on {path} does not exist")
 
 
 def _measure(args: argparse.Namespace) -> int:
@@ -92,13 +144,10 @@ def _measure(args: argparse.Namespace) -> int:
     from openqwen.eval.tasks.catalogue import resolve
     from openqwen.infer.hub import find_model
 
-    if len(args.models) != 1:
-        raise UserError(f"one model at a time, got {len(args.models)}: {' '.join(args.models)}")
-    if not args.out:
-        raise UserError("--out DIR is missing: where results.json and every item go")
-    if args.limit is not None and args.limit < 1:
-        raise UserError(f"--limit must be at least 1, got {args.limit}")
     tasks = resolve(args.tasks, [args.suite] if args.suite else [])
+    _check(args)
+    if args.shots is not None and all(task.kind == "measure" for task in tasks):
+        raise UserError(f"--shots says nothing to {', '.join(task.name for task in tasks)}")
     name = args.models[0]
     data = _data_folder(args.data)
     model = open_model(name, **loading_options(args))

@@ -14,6 +14,10 @@ def run_reward(args: argparse.Namespace) -> int:
     from openqwen.data.training.preferences import read_pairs
     from openqwen.eval.reward_suite import evaluate_pairs
 
+    if not args.data:
+        raise UserError("--data FILES is missing: the preference pairs to judge")
+    if args.max_tokens < 1:
+        raise UserError(f"--max-tokens must be at least 1, got {args.max_tokens}")
     set_aside = SetAside()
     pairs = list(read_pairs([Path(name) for name in args.data], set_aside=set_aside))
     if set_aside.counts:

@@ -17,6 +17,11 @@ from openqwen.core.errors import UserError
 from openqwen.core.runtime import rank
 
 PATIENCE_S = 2.0
+# of the system's errors those that a user mends: no room, no right, a file where a folder goes
+USERS_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+)
 VERBS = (
     "run",
     "status",
@@ -69,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+        if error.errno not in USERS_ERRORS:
             raise
         print(f"openqwen: {error.strerror}: {error.filename or 'a write'}", file=sys.stderr)
         return 2

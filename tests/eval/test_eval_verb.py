@@ -177,6 +177,13 @@ def test_items_that_training_texts_hold_are_marked_and_the_clean_score_is_told(
         (["--tasks", "piqqa"], "piqqa is no task; did you mean piqa?"),
         (["--tasks", "piqa", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["--tasks", "piqa", "--data", "missing"], "name one folder with benchmark files"),
+        ([], "name --tasks or a --suite"),
+        (["--tasks", "piqa", "--shots", "-1"], "--shots must be at least 0, got -1"),
+        (["--tasks", "piqa", "--trained-on", "missing"], "--trained-on missing does not exist"),
+        (["--tasks", "piqa", "--max-tokens", "9"], "--max-tokens goes with the reward suite"),
+        (["--tasks", "safety", "--shots", "2"], "--shots says nothing to safety"),
+        (["--suite", "reward"], "--data FILES is missing"),
+        (["--suite", "reward", "--trained-on", "x"], "--trained-on says nothing to the reward"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(models, tmp_path, capsys, arguments, complaint):
@@ -185,6 +192,29 @@ def test_a_mistake_is_one_line_and_exit_code_2(models, tmp_path, capsys, argumen
     assert code == 2
     assert complaint in error[-1]
     assert len(error) <= 2  # the model's own line may come before
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["list", "--tasks", "piqa"], "--tasks says nothing to eval list"),
+        (["list", "piqa"], "list takes nothing else, got piqa"),
+        (["compare", "a", "b", "--limit", "3"], "--limit says nothing to eval compare"),
+        (["compare", "a"], "compare takes two directories"),
+        (["compare", "a", "b"], "a has no results.json"),
+    ],
+)
+def test_list_and_compare_take_no_option_that_they_would_ignore(capsys, words, complaint):
+    assert main(["eval", *words]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_directory_is_one_line(models, tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    words = ["--tasks", "safety", "--limit", "1", "--out", str(tmp_path / "file")]
+    assert main(["eval", str(models[0]), *words]) == 2
+    assert "file" in capsys.readouterr().err.splitlines()[-1]
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_suite_goes_on_past_what_it_has_no_data_for(models, data, tmp_path, capsys):
