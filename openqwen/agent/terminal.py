@@ -63,7 +63,7 @@ class Terminal:
         )
         self._text.remark(self.last.ending() + (f"; {folder}" if folder else ""))
         if self.last.reason == "error":
-            self._text.remark(str(self.last.events[-1].get("error") or "the model gave an error"))
+            self._text.remark(self.last.error)
         if self.last.files and folder is None:
             names = ", ".join(self.last.files)
             self._text.remark(f"made {names}; --trace DIR keeps files")

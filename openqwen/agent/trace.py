@@ -74,6 +74,13 @@ class Trace:
         """Return how often the model was asked."""
         return sum(event["event"] == "reply" for event in self.events)
 
+    @property
+    def error(self) -> str:
+        """Return in a line why the model could not be asked, where that ended the run; else ""."""
+        if self.reason != "error":
+            return ""
+        return str(self.events[-1].get("error") or "the model gave an error")
+
     def calls(self) -> list[dict[str, Any]]:
         """Return the events of all calls, in order, with name, arguments, problem, observation."""
         return [event for event in self.events if event["event"] == "call"]

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Open the model and its tools; answer one question, or until the input ends.
 
-    Returns 0, or 1 where the question of `--ask` got no answer.
+    Returns 0; of `--ask` 1 where there is no answer, and 2 where the model can't be asked.
     """
     from openqwen.agent.endpoint import EndpointModel
     from openqwen.agent.loop import run_agent
@@ -90,11 +90,14 @@ def run(args: argparse.Namespace) -> int:
         if question is not None and args.quiet:
             kept = None if trace is None else next_folder(trace)
             done = run_agent(model, tools, question, config, folder=kept)
+            if done.reason == "error":
+                raise UserError(done.error)
             print(done.answer)
             warn(done.ending())
             return 0 if done.is_answered else 1
         terminal = Terminal(model, tools, config, stdin=sys.stdin, stdout=sys.stdout, folder=trace)
         if question is not None:
-            return 0 if terminal.ask(question).is_answered else 1
+            done = terminal.ask(question)
+            return 2 if done.reason == "error" else 0 if done.is_answered else 1
         terminal.run()
     return 0

@@ -55,11 +55,22 @@ def run(args: argparse.Namespace) -> int:
 def _collect(args: argparse.Namespace) -> int:
     from openqwen.agent.models import Options
     from openqwen.agent.open_model import open_model
+    from openqwen.core.errors import UserError
     from openqwen.core.log import say
     from openqwen.data.inputs.origin import SetAside
-    from openqwen.eval.arena.ballots import PAGE_NAME, make_ballots, read_prompts, write_ballots
+    from openqwen.eval.arena.ballots import (
+        MAX_ANSWERS,
+        PAGE_NAME,
+        make_ballots,
+        read_prompts,
+        write_ballots,
+    )
     from openqwen.eval.responses import Remembering, Responses
 
+    if not 2 <= len(set(args.models)) <= MAX_ANSWERS:
+        raise UserError(f"--models takes 2 to {MAX_ANSWERS} different ones")
+    if args.num < 1 or args.seed < 0:
+        raise UserError(f"--num must be at least 1 and --seed 0, got {args.num} and {args.seed}")
     out, set_aside = Path(args.out), SetAside()
     paths = [Path(name) for name in args.prompts]
     prompts = read_prompts(paths, num=args.num, seed=args.seed, set_aside=set_aside)

@@ -97,12 +97,15 @@ def _generate(args: argparse.Namespace) -> int:
     from openqwen.agent.instruct.job import Job
     from openqwen.agent.instruct.seeds import read_seeds
     from openqwen.agent.open_model import open_model
+    from openqwen.core.errors import UserError
     from openqwen.core.files import sha256_file
     from openqwen.core.log import say
     from openqwen.data.inputs.origin import SetAside
     from openqwen.data.inputs.raw_rows import find_row_files
 
     config = _settings(args)
+    if (args.tools or args.folder) and "tools" not in config.kinds:
+        raise UserError("--tools and --folder go with --kind tools")
     set_aside = SetAside()
     paths = [Path(name) for name in args.seeds]
     seeds = read_seeds(paths, set_aside)

@@ -56,6 +56,7 @@ def test_an_endpoint_answers_and_quiet_prints_the_answer_alone(tmp_path, capsys,
         (["--tools", "oven"], "no tool 'oven'; there are: calculator, files"),
         (["--tools", "search"], "the tool search needs --folder DIR"),
         (["--tools", "files", "--folder", "/nowhere/at/all"], "is no folder"),
+        (["--folder", "."], "--folder DIR goes with the tools files and search"),
         (["--steps", "0"], "max_steps = 0 is not valid"),
         (["--quiet"], "--quiet goes with --ask"),
         (["--ask", " "], "--ask needs a question"),
@@ -72,6 +73,15 @@ def test_a_missing_model_and_a_dead_endpoint_are_one_line(capsys):
     assert main(["agent", "/nowhere/model", "--ask", "x"]) == 2
     assert main(["agent", "http://127.0.0.1:9/v1#m", "--ask", "x", "--device", "cpu"]) == 2
     assert "device says how to load a model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_a_model_that_refuses_the_question_is_exit_code_2(tmp_path, capsys, quiet):
+    lm = load(write_reciting(tmp_path / "m", "Hey: 4u."), dtype="float32")
+    with serve(lm) as server:
+        server.failures = [(401,)]
+        assert main(["agent", server.url, "--ask", "2 + 2?", *quiet]) == 2
+    assert "answers 401" in "".join(capsys.readouterr())
 
 
 @tool

@@ -148,8 +148,9 @@ def test_a_mistake_on_the_command_line_is_one_line(tmp_path, capsys):
     for more, complaint in (
         (["--set", "max_rogue=0.5"], "did you mean max_rouge?"),
         (["--set", "max_rouge"], "write KEY=VALUE"),
-        (["--tools", "python"], "keeps its state"),
-        (["--tools", "hammer"], "no tool 'hammer'"),
+        (["--kind", "tools", "--tools", "python"], "keeps its state"),
+        (["--kind", "tools", "--tools", "hammer"], "no tool 'hammer'"),
+        (["--tools", "calculator"], "--tools and --folder go with --kind tools"),
         (["--against", str(tmp_path / "none.jsonl")], "does not exist"),
     ):
         assert main([*base, *more]) == 2

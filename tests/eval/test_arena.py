@@ -264,3 +264,19 @@ def test_the_table_tells_people_from_models_and_names_no_difference(tmp_path, ca
     assert set(table["person"]["against_baseline"]["beta-model"]) == {"all", "reasoning", "writing"}
     assert main(["arena", "table", str(tmp_path), "--baseline", "delta"]) == 2
     assert "--baseline delta has no answer; there are alpha-model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--models", "a", "a"], "--models takes 2 to 8 different ones"),
+        (["--models", "a", "b", "--num", "0"], "--num must be at least 1"),
+    ],
+)
+def test_nothing_is_answered_before_the_command_line_is_right(tmp_path, capsys, more, complaint):
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('{"prompt": "Hi"}\n')
+    words = ["arena", "collect", "--prompts", str(asked), "--out", str(tmp_path / "out"), *more]
+    assert main(words) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

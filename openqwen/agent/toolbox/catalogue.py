@@ -26,15 +26,17 @@ def open_tools(names: Sequence[str], folder: Path | None = None) -> Iterator[lis
     """Yield the named tools; what they hold open is closed at the end.
 
     Raises:
-        UserError: one line if a name is unknown, a folder is missing, or this machine can't isolate
-            what runs in the sandbox.
+        UserError: one line if a name is unknown, a folder is missing or read by no tool, or this
+            machine can't isolate what runs in the sandbox.
     """
     unknown = [name for name in names if name not in TOOLS]
     if unknown:
         raise UserError(f"no tool {unknown[0]!r}; there are: {', '.join(TOOLS)}")
-    lacking = [name for name in names if name in ("files", "search") and folder is None]
-    if lacking:
-        raise UserError(f"the tool {lacking[0]} needs --folder DIR")
+    readers = [name for name in names if name in ("files", "search")]
+    if readers and folder is None:
+        raise UserError(f"the tool {readers[0]} needs --folder DIR")
+    if folder is not None and not readers:
+        raise UserError("--folder DIR goes with the tools files and search")
     with contextlib.ExitStack() as stack:
         tools: list[Tool] = []
         for name in dict.fromkeys(names):
