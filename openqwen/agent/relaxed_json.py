@@ -76,7 +76,7 @@ class _Reader:
             return self._object(depth)
         if first == "[":
             return self._array(depth)
-        if first in ("'", '"') and first:
+        if first in ("'", '"'):
             return self._string(first)
         number = _NUMBER.match(self.text, self.at)
         if number:
@@ -118,7 +118,7 @@ class _Reader:
 
     def _key(self) -> str:
         first = self.text[self.at : self.at + 1]
-        if first in ("'", '"') and first:
+        if first in ("'", '"'):
             return self._string(first)
         name = _NAME.match(self.text, self.at)
         if name is None:
