@@ -35,6 +35,7 @@ PUBLISHED = {
 }
 ROWS = [
     *PUBLISHED,
+    *(("executable_code", name) for name in ("math", "visualisation", "general", "all")),
     ("correct", "visualisation"),
     ("correct", "general"),
     ("correct", "all"),

@@ -12,7 +12,7 @@ from openqwen.agent.sandbox.check import require
 from openqwen.core.errors import UserError
 from openqwen.eval.interpreter.checks import Evidence, judge
 from openqwen.eval.interpreter.figures import find_problem
-from openqwen.eval.interpreter.measure import measure_with
+from openqwen.eval.interpreter.measure import does_something, measure_with
 from openqwen.eval.interpreter.numbers import find_numbers, has_number
 from openqwen.eval.interpreter.rounds import RoundsConfig, finish, run_code, start, step
 from openqwen.eval.interpreter.task import CATEGORIES, Task, draw, load_tasks
@@ -249,7 +249,7 @@ def test_a_measurement_scores_and_keeps_everything(tmp_path):
     )
     result = measure_with(setting, RoundsConfig(), judge_images=lambda task, images: False)
     assert len(result.items) == 3
-    for name in ("correct", "executable", "calls_ok"):
+    for name in ("correct", "executable", "executable_code", "calls_ok"):
         assert result.metrics[name].value == 1.0, [item.output["why_not"] for item in result.items]
     assert result.metrics["judged"].value == 0.0
     assert set(result.groups) >= {*CATEGORIES, "en"}
@@ -287,3 +287,20 @@ def test_a_task_of_files_without_any_program_is_not_correct():
     finish(run)
     verdict = judge(run.task, run.evidence())
     assert (verdict.correct, verdict.why) == (False, "sorted.csv was not written")
+
+
+@pytest.mark.parametrize(
+    ("code", "does"),
+    [
+        ("'plot([1, 2])'", False),
+        ("42", False),
+        ("", False),
+        ("# only a remark", False),
+        ("6 * 7", True),
+        ("x", True),
+        ("print('x')", True),
+        ("%matplotlib inline", True),
+    ],
+)
+def test_a_program_that_is_only_a_literal_runs_nothing(code, does):
+    assert does_something(code) is does

@@ -4,8 +4,10 @@
     result.groups["math"]["executable"], result.groups["visualisation hard"]["correct"]
 
 - `executable`: the first program that the model wrote ran to its end without an error or a stop; a
-  task without any program counts as not executable. (The published measure, whose tasks are not to
-  be had, counts so, too: QwenLM/Qwen-Agent, `benchmark/metrics/code_execution.py`.)
+  task without any program counts as not executable. The published measure, whose tasks are not to
+  be had, counts so, too: QwenLM/Qwen-Agent, `benchmark/metrics/code_execution.py`.
+- `executable_code`: the same, but a program that is nothing but literals, such as a quoted text,
+  doesn't count: Python runs it without an error, but there is nothing in it to run.
 - `correct`: the task's check holds (`openqwen/eval/interpreter/checks.py`); in math the true number
   stands in both the result and the final response.
 - `calls_ok`: share of a task's programs that ran without an error; only of tasks that have any.
@@ -13,6 +15,7 @@
 Items keep the whole trace; images lie in `interpreter/` of the run's directory.
 """
 
+import ast
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,6 +86,8 @@ def _item(run: Run, folder: Path, judge_images: Judge | None) -> Item:
         "correct": float(verdict.correct),
         "executable": float(bool(run.results) and run.results[0].is_ok),
     }
+    is_code = bool(run.codes) and does_something(run.codes[0])
+    scores["executable_code"] = scores["executable"] if is_code else 0.0
     if run.results:
         scores["calls_ok"] = sum(r.is_ok for r in run.results) / len(run.results)
     if judge_images is not None and task.category == "visualisation":
@@ -101,6 +106,15 @@ def _item(run: Run, folder: Path, judge_images: Judge | None) -> Item:
         scores=scores,
         group=task.category,
     )
+
+
+def does_something(code: str) -> bool:
+    """Return whether a program is more than literals, such as a text in quotes."""
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True  # IPython's own syntax, or an error that the kernel tells
+    return any(not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)) for s in body)
 
 
 def _trace(run: Run, verdict: Judgement, images: Sequence[str]) -> dict[str, Any]:
