@@ -11,15 +11,13 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from results import ROOT, provenance, write_section
 
 from openqwen.core.files import read_json
-from openqwen.core.log import format_duration
-from openqwen.eval.results import Item, read_items, read_result
+from openqwen.eval.results import Item, TaskResult, read_items, read_result
 
 PAGE = ROOT / "docs" / "interpreter.md"
 PLOT = ROOT / "docs" / "plots" / "interpreter-plot.png"
@@ -47,19 +45,19 @@ ROWS = [
 LONGEST = 40  # lines of the transcript
 
 
-def table_lines(result: dict[str, Any]) -> list[str]:
+def table_lines(result: TaskResult) -> list[str]:
     """Return a row a metric and group: n, share, interval, and the report's number."""
     lines = [
         "| | tasks | n | this model, % | 95 % | Qwen-Chat-14B on its own tasks, % |",
         "|---|---|---|---|---|---|",
     ]
     for metric, group in ROWS:
-        scores = result["metrics"] if group == "all" else result["groups"][group]
+        scores = result.metrics if group == "all" else result.groups[group]
         score = scores[metric]
-        low, high = (100 * end for end in score["interval"])
+        low, high = (100 * end for end in score.interval)
         theirs = PUBLISHED.get((metric, group))
         lines.append(
-            f"| {metric} | {group} | {score['n']} | {100 * score['value']:.1f} | "
+            f"| {metric} | {group} | {score.n} | {100 * score.value:.1f} | "
             f"{low:.1f} – {high:.1f} | {theirs if theirs is not None else '–'} |"
         )
     return [*lines, ""]
@@ -108,13 +106,13 @@ def main() -> None:
         read_items(args.results, "interpreter"),
     )
     run = read_json(args.results / "results.json")
-    settings = result["settings"]
+    settings = result.settings
     body = [
         f"{Path(run['model']).name} ({run['loaded_as']}), greedy, "
         f"{'chat' if settings['conversation'] else 'plain'} prompts, at most "
         f"{settings['max_steps']} replies of {settings['max_new_tokens']} tokens a task, seed "
-        f"{settings['seed']}, isolation {', '.join(settings['isolation'])}; "
-        f"{format_duration(result['seconds'])} for {len(items)} tasks. {args.about}",
+        f"{settings['seed']}, isolation "
+        f"{', '.join(settings['isolation'])}, {len(items)} tasks. {args.about}",
         "",
         *table_lines(result),
         "The last column is no comparison: its tasks are not to be had, and it is another model. "
