@@ -102,7 +102,7 @@ def generation_items(
     """Return prompts and what is asked of the generation."""
     rng = random.Random(seed)
     if kind == "gsm8k":
-        shots = read_rows(data, "gsm8k_train")[:4]
+        shots = read_rows(data, "gsm8k_train")[:8]
         head = "".join(f"Question: {r['question']}\nAnswer: {r['answer']}\n\n" for r in shots)
         rows = rng.sample(read_rows(data, "gsm8k_test"), count)
         prompts = [f"{head}Question: {row['question']}\nAnswer:" for row in rows]

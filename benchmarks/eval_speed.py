@@ -23,13 +23,13 @@ from openqwen.core.runtime import development_data
 
 PAGE = ROOT / "docs" / "evaluation_speed.md"
 SCORING = {"choices140": 12, "choices120": 12, "mmlu": 30}  # questions of each
-GENERATING = {"gsm8k": 16, "humaneval": 16}
+GENERATING = {"gsm8k": 32, "humaneval": 32}
 AGREEMENT = {"hellaswag": (70, 0), "arc": (80, 0), "mmlu": (25, 3), "cmmlu": (25, 3)}
 TITLES = {
     "choices140": "4 choices × 160 tokens, 140 of them shared",
     "choices120": "4 choices × 160 tokens, 120 of them shared",
     "mmlu": "MMLU, 5 shots, 3 subjects",
-    "gsm8k": "GSM8K, 4 shots, at most 256 new",
+    "gsm8k": "GSM8K, 8 shots, at most 256 new",
     "humaneval": "HumanEval, at most 256 new",
 }
 FLOORS = {"score": 4.0, "generate": 3.0}

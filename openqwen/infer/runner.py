@@ -20,7 +20,7 @@ from openqwen.infer.scheduler import Plan, Work
 from openqwen.model.decoder import Decoder
 from openqwen.model.long_context import LongContext
 
-BF16_SLICE_ROWS, SLICE_ROWS = 8, 16  # rows that a worker decodes; the kernels take 8 of bf16
+BF16_SLICE_ROWS, SLICE_ROWS = 8, 16  # rows that a worker decodes
 Result = TypeVar("Result")
 PADDED_TOKENS = 128  # prompts are joined, whatever their widths, up to so many tokens
 
