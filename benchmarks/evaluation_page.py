@@ -8,6 +8,7 @@ Reads what `openqwen eval` wrote; the page's section in docs/evaluation.md is wr
 
 import argparse
 import datetime
+from collections import Counter
 from pathlib import Path
 
 from results import ROOT, write_section
@@ -40,17 +41,19 @@ def page(runs: list[Path], models: list[str], commands: list[str], about: str) -
         f"| task | prompt | shots | metric | value (95 %) | n | {' | '.join(models)} | time |",
         "|---" * (7 + len(models)) + "|",
     ]
-    seconds = 0.0
+    seconds, letters = 0.0, []
     for run in runs:
         facts = read_json(run / "results.json")
         for name in facts["tasks"]:
             result = read_result(run, name)
             seconds += result.seconds
             lines.append(row(result, models, is_chat=facts["settings"]["is_chat"]))
+            letters += letters_chosen(result)
     missing = {
         n: w for run in runs for n, w in read_json(run / "results.json")["not_measured"].items()
     }
     lines += ["", f"{format_duration(seconds)} in all. {where(runs[0])}"]
+    lines += letters
     if missing:
         lines.append(
             "Not measured, as their data was not at hand: " + ", ".join(sorted(missing)) + "."
@@ -72,6 +75,19 @@ def row(result: TaskResult, models: list[str], *, is_chat: bool) -> str:
         format_duration(result.seconds),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def letters_chosen(result: TaskResult) -> list[str]:
+    """Return which letters a model chose and which were right, where answers are letters."""
+    chosen = Counter(str(item.answer).strip() for item in result.items)
+    right = Counter(str(item.target).strip() for item in result.items)
+    if len(right) > 6 or any(len(letter) != 1 or not letter.isupper() for letter in right):
+        return []
+
+    def counts(found: Counter[str]) -> str:
+        return ", ".join(f"{letter} {found[letter]}" for letter in sorted(right))
+
+    return [f"Letters chosen in {result.task}: {counts(chosen)}; right: {counts(right)}."]
 
 
 def published(result: TaskResult, model: str) -> str:
