@@ -7,16 +7,18 @@ likelihoods, which even the smallest model has; arithmetic and tool calls ask fo
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from openqwen.core.intervals import mean_interval, measured_share
+from openqwen.core.log import Progress
+from openqwen.core.workers import Workers
 from openqwen.data.training.math_problems import make_problems, read_answer
 from openqwen.data.training.shards import Span, TokenShard, read_shard
 from openqwen.eval.config import EvaluationConfig
@@ -27,6 +29,8 @@ from openqwen.model.likelihood import IGNORED, sequence_losses
 CHOICES = 4
 BATCH = 16
 NUM_EXAMPLES = 4
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def measure_models(
     passages = make_passages(validation, config, seed=seed)
     measured: dict[str, dict[str, Any]] = {}
     bits: dict[str, dict[str, list[float]]] = {}
+    progress = Progress("evaluation", total=len(models), unit="models")
     for name, directory in models.items():
         lm = load(directory, dtype=config.dtype)
         bits[name] = {
@@ -73,6 +78,8 @@ def measure_models(
             "arithmetic": _arithmetic(lm, config, seed),
             "tool_form": _tool_form(lm, config, seed),
         }
+        progress.advance(1)
+    progress.close()
     return {
         "seed": seed,
         "chance": 1 / CHOICES,
@@ -117,26 +124,43 @@ def make_passages(shard: TokenShard, config: EvaluationConfig, *, seed: int) -> 
 @torch.no_grad()
 def bits_a_byte(lm: LanguageModel, texts: Sequence[Tensor], token_bytes_V: Tensor) -> list[float]:
     """Return the bits that each text's tokens after the first take, over their bytes."""
-    found = []
-    for start in range(0, len(texts), BATCH):
-        batch = texts[start : start + BATCH]
+
+    def measure(batch: Sequence[Tensor]) -> list[float]:
         losses_BT = _losses(lm, batch, [1] * len(batch))
-        for text_T, losses_T in zip(batch, losses_BT, strict=True):
-            num_bytes = int(token_bytes_V[text_T[1:]].sum())
-            found.append(float(losses_T.double().sum()) / math.log(2) / max(1, num_bytes))
-    return found
+        return [
+            float(losses_T.double().sum())
+            / math.log(2)
+            / max(1, int(token_bytes_V[text_T[1:]].sum()))
+            for text_T, losses_T in zip(batch, losses_BT, strict=True)
+        ]
+
+    return _side_by_side(lm, measure, texts, BATCH)
 
 
 @torch.no_grad()
 def right_continuations(lm: LanguageModel, passages: Sequence[Passage]) -> list[bool]:
     """Return for each passage whether its own continuation is the likeliest of the four."""
-    found = []
-    for passage in passages:
-        rows = [torch.cat([passage.passage_T, choice_T]) for choice_T in passage.choices_T]
-        losses_BT = _losses(lm, rows, [len(passage.passage_T)] * len(rows))
-        sums = [float(losses_T.double().sum()) for losses_T in losses_BT]
-        found.append(sums[0] < min(sums[1:]))
-    return found
+
+    def measure(batch: Sequence[Passage]) -> list[bool]:
+        rows = [torch.cat([p.passage_T, choice_T]) for p in batch for choice_T in p.choices_T]
+        first = [len(p.passage_T) for p in batch for _ in p.choices_T]
+        sums_BC = _losses(lm, rows, first).double().sum(1).view(len(batch), CHOICES)
+        hits: list[bool] = (sums_BC[:, 0] < sums_BC[:, 1:].min(1).values).tolist()
+        return hits
+
+    return _side_by_side(lm, measure, passages, BATCH // CHOICES)
+
+
+def _side_by_side(
+    lm: LanguageModel,
+    measure: Callable[[Sequence[Item]], list[Found]],
+    items: Sequence[Item],
+    size: int,
+) -> list[Found]:
+    """Return what a measure says of all items, a processor a batch of `size`."""
+    batches = [items[start : start + size] for start in range(0, len(items), size)]
+    with Workers(0 if lm.model.device.type == "cpu" else 1) as workers:
+        return [one for found in workers.map(measure, batches) for one in found]
 
 
 def _losses(lm: LanguageModel, texts: Sequence[Tensor], first_scored: Sequence[int]) -> Tensor:
@@ -147,8 +171,9 @@ def _losses(lm: LanguageModel, texts: Sequence[Tensor], first_scored: Sequence[i
     for row, (text_T, first) in enumerate(zip(texts, first_scored, strict=True)):
         ids_BT[row, : len(text_T)] = text_T
         targets_BT[row, first - 1 : len(text_T) - 1] = text_T[first:]
-    losses_N = sequence_losses(lm.model, ids_BT[:, :-1], targets_BT)
-    return losses_N.view(len(texts), width - 1)
+    device = lm.model.device
+    losses_N = sequence_losses(lm.model, ids_BT[:, :-1].to(device), targets_BT.to(device))
+    return losses_N.view(len(texts), width - 1).cpu()
 
 
 def _ids(shard: TokenShard, span: Span) -> Tensor:
