@@ -199,6 +199,13 @@ def start(
     return started
 
 
+def hearing_interrupts() -> list[str]:
+    """Return what makes a child hear SIGINT where this process ignores it, as a shell's `&` does."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        return []
+    return ["/usr/bin/env", "--default-signal=INT"]
+
+
 def _spawn(
     argv: Sequence[str],
     inside: list[int],
@@ -213,7 +220,7 @@ def _spawn(
     gates = ["--block-fd", str(gate_inside), "--json-status-fd", str(status_inside)]
     try:
         process = subprocess.Popen(
-            [*argv, *gates, "--", *command],
+            [*hearing_interrupts(), *argv, *gates, "--", *command],
             stdin=streams[0],
             stdout=streams[1],
             stderr=streams[2],
