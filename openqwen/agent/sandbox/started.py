@@ -200,7 +200,7 @@ def start(
 
 
 def hearing_interrupts() -> list[str]:
-    """Return what makes a child hear SIGINT where this process ignores it, as a shell's `&` does."""
+    """Return what makes a child hear SIGINT where this process ignores it, as behind `&`."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         return []
     return ["/usr/bin/env", "--default-signal=INT"]
