@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from openqwen.core.compiled import open_library
 from openqwen.infer.kernels import ops
 from openqwen.infer.kernels.build import open_kernels
 from openqwen.infer.quantise import pack, unpack
@@ -144,3 +145,11 @@ def test_decoding_stores_its_token_and_attends_to_its_own_blocks(dtype, window):
         place = table_BN[row, length // block], slice(None), length % block
         assert torch.equal(keys[place], k[row, :, 0])
         assert torch.equal(values[place], v[row, :, 0])
+
+
+def test_a_library_that_is_opened_again_knows_its_arguments_too():
+    states_RD, weight_VD = torch.randn(2, 32).bfloat16(), torch.randn(40, 32).bfloat16()
+    ops.score(states_RD, weight_VD, torch.arange(2), torch.arange(2))
+    open_library.cache_clear()  # as a test of the switch does; pointers must not become 32-bit ints
+    _, best_R, _ = ops.score(states_RD, weight_VD, torch.arange(2), torch.arange(2))
+    assert torch.equal(best_R.long(), (states_RD.float() @ weight_VD.float().T).argmax(1))

@@ -324,20 +324,20 @@ _ARGUMENTS: dict[str, str] = {  # p pointer, i int, f float
     "openqwen_layers": "piippiiifppipiippi",
     "openqwen_score": "ppiiippppipi",
 }
-_declared = False
+_declared: ctypes.CDLL | None = None  # the library whose functions know their arguments
 
 
 def _library() -> ctypes.CDLL:
     global _declared
     library, why_not = open_kernels()
     assert library is not None, f"the kernels are not there: {why_not}"
-    if not _declared:
+    if _declared is not library:
         kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
         for name, letters in _ARGUMENTS.items():
             function = getattr(library, name)
             function.argtypes = [kinds[letter] for letter in letters]
             function.restype = None
-        _declared = True
+        _declared = library
     return library
 
 
