@@ -119,8 +119,8 @@ def agreement_lines(rows: list[dict[str, Any]]) -> list[str]:
     count = sum(row["items"] for row in latest.values())
     lines += [
         "",
-        f"Log-likelihoods in nats, both sides in float32 from the same file (the backend sums its "
-        f"log-softmax in float64, see above), {count} items of "
+        f"Log-likelihoods in nats, both sides in float32 from the same file (how the backend sums "
+        f"its log-softmax: above), {count} items of "
         f"seed 1: at most {max(every):.1e} apart, median {statistics.median(every):.1e}; "
         f"to hold 1e-3: {verdict}.",
         "",
