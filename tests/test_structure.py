@@ -22,10 +22,11 @@ MAY_IMPORT = {
     "train": {"core", "tokenizer", "data", "model", "parallel"},
     "agent": {"core", "tokenizer", "data", "infer"},
     "eval": {"core", "tokenizer", "data", "model", "infer", "agent"},
-    "studies": EVERYTHING - {"cli", "lineage", "report"},
+    "serve": {"core", "tokenizer", "data", "infer", "agent", "eval"},
+    "studies": EVERYTHING - {"cli", "lineage", "report", "serve"},
     "recipes": {"core"} | CONFIG_ROOMS,  # of these, config modules only
-    "lineage": EVERYTHING - {"cli"},
-    "report": EVERYTHING - {"cli", "lineage"},
+    "lineage": EVERYTHING - {"cli", "serve"},
+    "report": EVERYTHING - {"cli", "lineage", "serve"},
     "cli": EVERYTHING,
 }
 
