@@ -1,6 +1,8 @@
 """The command line: finds the verb, runs it, turns bad input into one line and exit code 2.
 
-A verb is a module with NAME, HELP, EXAMPLE, `add_arguments(parser)` and `run(args) -> exit code`.
+    main(["recipe", "show", "tiny"])
+
+A verb is a module as `openqwen/cli/actions.py` describes; only the one that is asked for is imported.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 import openqwen
 from openqwen.cli.actions import add_module
 from openqwen.core.errors import UserError
+from openqwen.core.packages import fix_for
 from openqwen.core.runtime import rank
 
 PATIENCE_S = 2.0
@@ -22,40 +25,45 @@ USERS_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
 )
-VERBS = (
-    "run",
-    "status",
-    "runs",
-    "recipe",
-    "sources",
-    "data",
-    "tokenizer",
-    "shards",
-    "plan",
-    "pretrain",
-    "longcontext",
-    "sft",
-    "merge",
-    "reward",
-    "ppo",
-    "instruct",
-    "eval",
-    "arena",
-    "preferences",
-    "report",
-    "fetch",
-    "convert",
-    "generate",
-    "chat",
-    "agent",
-    "sandbox",
-)
+# the line each module has as HELP, so that the list is shown without importing any; a test compares
+VERBS = {
+    "run": "run a recipe's stages; finished ones are skipped, a killed one is taken up again",
+    "status": "show a run's stages: state, time, memory, size",
+    "runs": "list trainings under directories, or compare some: a table and overlaid curves",
+    "recipe": "show recipes: every setting with its meaning and its source",
+    "sources": "gather raw pages, code, instructions and benchmark texts into one directory",
+    "data": "build a corpus: extraction, language, deduplication, filters, decontamination, mixture",
+    "tokenizer": "train, extend and compare tokenizers",
+    "shards": "encode a corpus into shuffled token shards with a validation split",
+    "plan": "plan a training run: memory a device, communication, MFU, days, the parallel layout to take",
+    "pretrain": "pretrain a model on token shards; a killed run is taken up again",
+    "longcontext": "measure perplexity by length and passkey retrieval with each long-context method",
+    "sft": "fine-tune a model on conversations (OpenAI, ShareGPT or Alpaca form; JSONL or Parquet)",
+    "merge": "fold a LoRA adapter (ours or PEFT's) into its base model",
+    "reward": "train a reward model on preference pairs, from a language or a preference model",
+    "ppo": "improve a chat model against a reward model by PPO; a killed run is taken up again",
+    "instruct": "self-instruct: generate samples with the model itself, review them, hand them to sft",
+    "eval": "measure a model on suites and tasks, or compare two measured models",
+    "arena": "let people or models rank several models' answers, blind, and rate the models",
+    "preferences": "collect judged pairs of answers: several models answer, people or a model judge",
+    "report": "write the report of a run's finished stages: one HTML page and a Markdown twin",
+    "fetch": "fetch a model or vocabulary by name; without a name, list them",
+    "convert": "write a model in another layout: Qwen-1, Qwen2, an export directory or GGUF",
+    "generate": "continue a text with a model",
+    "chat": "talk with a model in the terminal",
+    "agent": "let a model work with tools: calculator, files, search, plots, Python",
+    "sandbox": "run an untrusted program in isolation, or check what this machine can isolate",
+    "doctor": "say what this machine and this installation can do, and how to mend what is missing",
+    "completion": "print a script that completes verbs, options and files in your shell",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code (2 for the user's mistakes, 130 for Ctrl-C)."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    verb = next((word for word in words if not word.startswith("-")), "")
     try:
+        args = build_parser(verb).parse_args(words)
         code: int = args.verb.run(args)
         return code
     except UserError as error:
@@ -64,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "openqwen").startswith("openqwen"):
             raise
-        fix = "pip install 'openqwen[all]'"
-        print(f"openqwen: this needs the package {error.name}: {fix}", file=sys.stderr)
+        name = (error.name or "").partition(".")[0]
+        print(f"openqwen: this needs the package {name}: {fix_for(name)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("openqwen: stopped; the same command goes on from here", file=sys.stderr)
@@ -91,15 +99,22 @@ def _tell(problem: str) -> None:
     print(f"openqwen: {problem}", file=sys.stderr)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all verbs."""
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all verbs.
+
+    Args:
+        only: the verb that will be parsed; the others are named and not imported. None imports all.
+    """
     parser = argparse.ArgumentParser(
         prog="openqwen",
         description="From raw web pages to an aligned chat model, after the Qwen Technical Report.",
-        epilog="openqwen VERB --help tells more of each. Start with: openqwen run tiny",
+        epilog="openqwen VERB --help tells more of each. Start with: openqwen doctor",
     )
     parser.add_argument("--version", action="version", version=f"openqwen {openqwen.__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for name in VERBS:
-        add_module(verbs, importlib.import_module(f"openqwen.cli.{name}"))
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, line in VERBS.items():
+        if only is None or name == only:
+            add_module(verbs, importlib.import_module(f"openqwen.cli.{name}"))
+        else:
+            verbs.add_parser(name, help=line)
     return parser
