@@ -9,6 +9,10 @@ from openqwen.cli.model_options import add_model_arguments, loading_options
 
 NAME = "agent"
 HELP = "let a model work with tools: calculator, files, search, plots, Python"
+MANUAL = """\
+The model is a directory, a GGUF file, a hub id or an OpenAI-compatible endpoint. Python runs in
+the sandbox only."""
+DOCS = "docs/agent.md"
 EXAMPLE = 'openqwen agent runs/tiny/chat --tools calculator --ask "What is 17 * 23?"'
 _OPTIONS = {
     "steps": "max_steps",

@@ -3,19 +3,35 @@
 import argparse
 from pathlib import Path
 
+from openqwen.cli.actions import add_action
+
 NAME = "arena"
 HELP = "let people or models rank several models' answers, blind, and rate the models"
+MANUAL = """\
+collect writes a page to vote on that hides who wrote what. openqwen serve --pages DIR shows it
+so that every rank is kept at once; saved by download, vote takes the files."""
+DOCS = "docs/arena.md"
 EXAMPLE = """\
 openqwen arena collect --models runs/tiny/chat runs/tiny/chat-rlhf --prompts mine.jsonl --out arena
-openqwen arena vote arena ranks.json             # what the page arena/vote.html saved
+openqwen serve --pages arena                     # rank in a browser; each rank is kept at once
+openqwen arena vote arena ranks.json             # what the page saved by download
 openqwen arena judge arena --reward runs/tiny/reward
 openqwen arena table arena --baseline runs/tiny/chat"""
+COLLECT_EXAMPLE, _, VOTE_EXAMPLE, JUDGE_EXAMPLE, TABLE_EXAMPLE = EXAMPLE.splitlines()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the four actions' arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    collect = actions.add_parser("collect", help="let models answer, write the page to vote on")
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", required=True, dest="action", help="one of"
+    )
+    collect = add_action(
+        actions,
+        "collect",
+        "let models answer, write the page to vote on",
+        COLLECT_EXAMPLE,
+        docs=DOCS,
+    )
     collect.add_argument(
         "--models", nargs="+", required=True, metavar="MODEL", help="directories or endpoints"
     )
@@ -25,25 +41,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collect.add_argument("--num", type=int, default=300, help="prompts, topics evenly (300)")
     collect.add_argument("--max-new-tokens", type=int, default=512, help="of an answer (512)")
     collect.add_argument(
-        "--temperature", type=float, default=0.0, help="of all answers (0: greedy)"
+        "--temperature", type=float, default=0.0, help="of all answers (0.0: greedy)"
     )
-    collect.add_argument("--seed", type=int, default=0)
+    collect.add_argument("--seed", type=int, default=0, help="of every draw (0)")
     collect.add_argument("--out", required=True, metavar="DIR", help="directory to write")
-    vote = actions.add_parser("vote", help="keep the ranks that the page saved")
+    vote = add_action(
+        actions, "vote", "keep the ranks that the page saved", VOTE_EXAMPLE, docs=DOCS
+    )
     vote.add_argument("arena", metavar="DIR", help="what `collect` wrote")
     vote.add_argument("ranks", nargs="+", metavar="RANKS", help="ranks.json, one a person")
     vote.add_argument("--annotator", default="", help="name, where the file has none")
-    judge = actions.add_parser("judge", help="let a model vote, marked as one")
+    judge = add_action(
+        actions, "judge", "let a model vote, marked as one", JUDGE_EXAMPLE, docs=DOCS
+    )
     judge.add_argument("arena", metavar="DIR", help="what `collect` wrote")
     who = judge.add_mutually_exclusive_group(required=True)
     who.add_argument("--reward", metavar="DIR", help="a reward model's directory")
     who.add_argument("--model", metavar="MODEL", help="a chat model's directory, or an endpoint")
-    table = actions.add_parser("table", help="wins by topic, agreement, Elo, Bradley–Terry")
+    table = add_action(
+        actions, "table", "wins by topic, agreement, Elo, Bradley–Terry", TABLE_EXAMPLE, docs=DOCS
+    )
     table.add_argument("arena", metavar="DIR", help="what `collect` wrote")
     table.add_argument(
         "--baseline", default="", metavar="MODEL", help="counted against (the first)"
     )
-    table.add_argument("--seed", type=int, default=0, help="of Elo's orders and the bootstrap")
+    table.add_argument("--seed", type=int, default=0, help="of Elo's orders and the bootstrap (0)")
 
 
 def run(args: argparse.Namespace) -> int:

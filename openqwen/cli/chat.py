@@ -12,6 +12,9 @@ from openqwen.cli.model_options import (
 
 NAME = "chat"
 HELP = "talk with a model in the terminal"
+MANUAL = """\
+A conversation with history; inside it /help lists what can be typed."""
+DOCS = "docs/generation.md"
 EXAMPLE = "openqwen chat runs/tiny/base --context 1024"
 
 

@@ -1,7 +1,7 @@
 """`openqwen completion SHELL`: a script for the shell, made from the parsers themselves.
 
-Static: made once, so that completing a word starts no Python. (argcomplete would run the program for
-every Tab, a third of a second each.)
+Static: made once, so that completing a word starts no Python. (argcomplete would run the program
+for every Tab, a third of a second each.)
 """
 
 import argparse

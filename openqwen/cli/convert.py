@@ -5,6 +5,9 @@ from pathlib import Path
 
 NAME = "convert"
 HELP = "write a model in another layout: Qwen-1, Qwen2, an export directory or GGUF"
+MANUAL = """\
+Also names to other programs: transformers and vLLM read qwen2, llama.cpp GGUF."""
+DOCS = "docs/generation.md"
 EXAMPLE = """
 openqwen convert Qwen-7B-Chat qwen-7b-chat --to qwen2          # for vLLM, SGLang, transformers
 openqwen convert qwen-7b-chat qwen-7b-chat.gguf --to gguf --type q8_0         # for llama.cpp

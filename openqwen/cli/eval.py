@@ -8,6 +8,10 @@ from openqwen.cli.model_options import add_loading_arguments
 
 NAME = "eval"
 HELP = "measure a model on suites and tasks, or compare two measured models"
+MANUAL = """\
+Benchmarks are the field's harness's own definitions on our engine. A stopped measurement goes
+on: every reply is kept as it comes. compare says which differences are more than chance."""
+DOCS = "docs/evaluation.md"
 EXAMPLE = """\
 openqwen eval list
 openqwen eval runs/tiny/base --tasks hellaswag piqa --data benchmarks --limit 200 --out eval/base

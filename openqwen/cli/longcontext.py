@@ -8,7 +8,11 @@ from typing import Any
 from openqwen.eval.config import METHODS
 
 NAME = "longcontext"
-HELP = "measure perplexity by length and passkey retrieval with each long-context method"
+HELP = "measure perplexity by length and passkey retrieval, a method beside another"
+MANUAL = """\
+Measures what §2.3.2 of the report measures: perplexity at growing lengths with NTK-aware
+interpolation, LogN scaling and window attention on and off, and passkeys hidden in long texts."""
+DOCS = "docs/longcontext.md"
 EXAMPLE = """\
 openqwen longcontext runs/tiny/base --text book.txt --lengths 256 512 1024 2048
 openqwen longcontext qwen2.5-coder.gguf --text books.jsonl.gz --lengths 1024 4096 16384 \\
@@ -63,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (auto)")
-    parser.add_argument("--seed", type=int, default=0, help="draws the passkeys")
+    parser.add_argument("--seed", type=int, default=0, help="draws the passkeys (0)")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the passkey grid there, as PNG"
     )

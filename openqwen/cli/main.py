@@ -2,7 +2,7 @@
 
     main(["recipe", "show", "tiny"])
 
-A verb is a module as `openqwen/cli/actions.py` describes; only the one that is asked for is imported.
+A verb is a module as `openqwen/cli/actions.py` describes; only the one asked for is imported.
 """
 
 import argparse
@@ -32,20 +32,20 @@ VERBS = {
     "runs": "list trainings under directories, or compare some: a table and overlaid curves",
     "recipe": "show recipes: every setting with its meaning and its source",
     "sources": "gather raw pages, code, instructions and benchmark texts into one directory",
-    "data": "build a corpus: extraction, language, deduplication, filters, decontamination, mixture",
+    "data": "build a corpus: extraction, language, deduplication, filters, mixture",
     "tokenizer": "train, extend and compare tokenizers",
     "shards": "encode a corpus into shuffled token shards with a validation split",
-    "plan": "plan a training run: memory a device, communication, MFU, days, the parallel layout to take",
+    "plan": "plan a training run: memory, communication, MFU, days, the layout to take",
     "pretrain": "pretrain a model on token shards; a killed run is taken up again",
-    "longcontext": "measure perplexity by length and passkey retrieval with each long-context method",
+    "longcontext": "measure perplexity by length and passkey retrieval, a method beside another",
     "sft": "fine-tune a model on conversations (OpenAI, ShareGPT or Alpaca form; JSONL or Parquet)",
     "merge": "fold a LoRA adapter (ours or PEFT's) into its base model",
     "reward": "train a reward model on preference pairs, from a language or a preference model",
     "ppo": "improve a chat model against a reward model by PPO; a killed run is taken up again",
-    "instruct": "self-instruct: generate samples with the model itself, review them, hand them to sft",
+    "instruct": "self-instruct: let the model write samples, review them, hand them to sft",
     "eval": "measure a model on suites and tasks, or compare two measured models",
     "arena": "let people or models rank several models' answers, blind, and rate the models",
-    "preferences": "collect judged pairs of answers: several models answer, people or a model judge",
+    "preferences": "collect judged pairs of answers: people or a model judge",
     "report": "write the report of a run's finished stages: one HTML page and a Markdown twin",
     "fetch": "fetch a model or vocabulary by name; without a name, list them",
     "convert": "write a model in another layout: Qwen-1, Qwen2, an export directory or GGUF",

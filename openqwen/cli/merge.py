@@ -5,6 +5,9 @@ from pathlib import Path
 
 NAME = "merge"
 HELP = "fold a LoRA adapter (ours or PEFT's) into its base model"
+MANUAL = """\
+The result is an export directory like any other."""
+DOCS = "docs/finetune.md"
 EXAMPLE = """\
 openqwen merge my-adapter --out my-chat
 openqwen merge my-adapter --out my-chat --dtype float32"""

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from openqwen.parallel.plan_request import Reported
 
 NAME = "plan"
-HELP = "plan a training run: memory a device, communication, MFU, days, the parallel layout to take"
+HELP = "plan a training run: memory, communication, MFU, days, the layout to take"
+MANUAL = """\
+Nothing is run: memory, traffic and time follow from the model's shape and the devices' figures.
+Layouts that fit are ranked by their expected speed."""
+DOCS = "docs/plan.md"
 EXAMPLE = """openqwen plan --model 14b --gpus 64 --gpu h100-80g --context 2048 --batch-tokens 4M
 openqwen plan --model 7b --gpus 16 --gpu a100-40g --what-if tensor=4,recompute=layer
 openqwen plan --hidden 1024 --layers 16 --gpus 8 --gpu rtx4090 --tokens 20B --json"""

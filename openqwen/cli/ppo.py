@@ -13,6 +13,10 @@ from openqwen.cli.recipe_arguments import (
 
 NAME = "ppo"
 HELP = "improve a chat model against a reward model by PPO; a killed run is taken up again"
+MANUAL = """\
+Policy, value model, reward model and reference as in §3.2.2; the pretraining loss is mixed in
+where shards are given."""
+DOCS = "docs/ppo.md"
 EXAMPLE = """\
 openqwen ppo runs/tiny/chat --reward runs/tiny/reward --data mine.jsonl \\
     --shards runs/tiny/shards --out my-rlhf --recipe tiny"""

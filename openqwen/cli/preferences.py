@@ -4,20 +4,34 @@ import argparse
 import json
 from pathlib import Path
 
+from openqwen.cli.actions import add_action
+
 NAME = "preferences"
-HELP = "collect judged pairs of answers: several models answer, people or a model judge"
+HELP = "collect judged pairs of answers: people or a model judge"
+MANUAL = """\
+collect writes a page that shows two answers a prompt; openqwen serve --pages DIR shows it so
+that it saves by itself, read takes the files of votes or the folder with them."""
+DOCS = "docs/ppo.md"
 EXAMPLE = """\
 openqwen preferences collect --models runs/tiny/chat runs/tiny/chat-rlhf --prompts mine.jsonl \\
     --num 40 --sampling temperature=0.7,top_p=0.9 --judge page --out votes
-openqwen preferences read votes.json --of votes --out pairs.jsonl"""
+openqwen serve --pages votes                     # vote in a browser; each vote is kept at once
+openqwen preferences read votes --of votes --out pairs.jsonl"""
+COLLECT_EXAMPLE, READ_EXAMPLE = "\n".join(EXAMPLE.splitlines()[:2]), EXAMPLE.splitlines()[-1]
 PAIRS_NAME, PAGE_NAME = "pairs.jsonl", "vote.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add both actions' arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    collect = actions.add_parser("collect", help="let models answer and pair their answers")
-    collect.add_argument("--models", nargs="+", required=True, metavar="DIR")
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", required=True, dest="action", help="one of"
+    )
+    collect = add_action(
+        actions, "collect", "let models answer and pair their answers", COLLECT_EXAMPLE, docs=DOCS
+    )
+    collect.add_argument(
+        "--models", nargs="+", required=True, metavar="DIR", help="models that answer"
+    )
     collect.add_argument(
         "--prompts", nargs="+", required=True, metavar="FILE", help="conversations; their questions"
     )
@@ -32,10 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collect.add_argument(
         "--judge", default="page", help="page (people vote on it) or model:DIR, a reward model"
     )
-    collect.add_argument("--seed", type=int, default=0)
+    collect.add_argument("--seed", type=int, default=0, help="of every draw (0)")
     collect.add_argument("--out", required=True, help="directory to write")
-    read = actions.add_parser("read", help="turn the votes that the page saved into pairs")
-    read.add_argument("votes", nargs="+", metavar="VOTES", help="votes.json, one a person")
+    read = add_action(
+        actions, "read", "turn the votes that the page saved into pairs", READ_EXAMPLE, docs=DOCS
+    )
+    read.add_argument(
+        "votes", nargs="+", metavar="VOTES", help="files of votes, one a person, or their folder"
+    )
     read.add_argument("--of", required=True, metavar="DIR", help="what `collect` wrote")
     read.add_argument("--out", required=True, metavar="FILE", help="pairs to write, JSON Lines")
 

@@ -7,6 +7,10 @@ from openqwen.cli.recipe_arguments import add_settings, run_stage, stage_directo
 
 NAME = "pretrain"
 HELP = "pretrain a model on token shards; a killed run is taken up again"
+MANUAL = """\
+Under torchrun several processes train together; the result does not depend on where a run was
+stopped. Settings are those of the recipe's section `base`."""
+DOCS = "docs/pretraining.md"
 EXAMPLE = "openqwen pretrain tiny --shards my-shards --tokenizer my-tokenizer --out my-base"
 
 

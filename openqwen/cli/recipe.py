@@ -2,10 +2,15 @@
 
 import argparse
 
+from openqwen.cli.actions import add_action
 from openqwen.cli.recipe_arguments import add_settings
 
 NAME = "recipe"
 HELP = "show recipes: every setting with its meaning and its source"
+MANUAL = """\
+What `show` prints is a whole recipe again: change a line and give the file to openqwen run. A
+setting that a recipe does not know is refused, with the nearest one that it does know."""
+DOCS = "docs/architecture.md"
 EXAMPLE = """
 openqwen recipe list
 openqwen recipe show tiny > my.toml
@@ -14,11 +19,19 @@ openqwen recipe show tiny > my.toml
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    show = actions.add_parser("show", help="print a resolved recipe as TOML")
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", required=True, dest="action", help="one of"
+    )
+    show = add_action(
+        actions,
+        "show",
+        "print a resolved recipe as TOML",
+        "openqwen recipe show tiny --set base.num_steps=200 > my.toml",
+        docs=DOCS,
+    )
     show.add_argument("name", help="a built-in recipe (tiny, mini) or a TOML file")
     add_settings(show)
-    actions.add_parser("list", help="name the built-in recipes")
+    add_action(actions, "list", "name the built-in recipes", "openqwen recipe list", docs=DOCS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 NAME = "report"
 HELP = "write the report of a run's finished stages: one HTML page and a Markdown twin"
+MANUAL = """\
+Numbers stand beside those that the report gives, with the command that made them."""
+DOCS = "docs/architecture.md"
 EXAMPLE = "openqwen report runs/tiny"
 
 

@@ -12,6 +12,9 @@ from openqwen.cli.recipe_arguments import (
 
 NAME = "reward"
 HELP = "train a reward model on preference pairs, from a language or a preference model"
+MANUAL = """\
+Pairs are rows of prompt, chosen and rejected, as openqwen preferences writes them."""
+DOCS = "docs/ppo.md"
 EXAMPLE = "openqwen reward runs/tiny/preference --data pairs.jsonl --out my-reward --recipe tiny"
 
 

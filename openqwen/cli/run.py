@@ -7,6 +7,11 @@ from openqwen.cli.recipe_arguments import add_settings
 
 NAME = "run"
 HELP = "run a recipe's stages; finished ones are skipped, a killed one is taken up again"
+MANUAL = """\
+A recipe is one complete set of settings, built in (openqwen recipe list) or a TOML file. Each
+stage writes one directory and ends it with a manifest; whatever is finished with the same
+settings, seed and inputs is skipped, so the same command goes on after a stop."""
+DOCS = "docs/architecture.md"
 EXAMPLE = """
 openqwen run tiny
 openqwen run my.toml --out runs/mine --until base --set base.num_steps=200

@@ -5,6 +5,10 @@ from pathlib import Path
 
 NAME = "runs"
 HELP = "list trainings under directories, or compare some: a table and overlaid curves"
+MANUAL = """\
+Reads the metrics that every training keeps in its directory. With compare it aligns the curves
+of several trainings and tells where their settings differ."""
+DOCS = "docs/tracking.md"
 EXAMPLE = """
 openqwen runs runs
 openqwen runs compare runs/a/base runs/b/base --metric bits_per_byte --x tokens --png curves.png

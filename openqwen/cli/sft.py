@@ -14,6 +14,10 @@ from openqwen.cli.recipe_arguments import (
 
 NAME = "sft"
 HELP = "fine-tune a model on conversations (OpenAI, ShareGPT or Alpaca form; JSONL or Parquet)"
+MANUAL = """\
+Trains on the assistants' turns only; whole weights or LoRA. --show-masks prints what would be
+learnt and trains nothing."""
+DOCS = "docs/finetune.md"
 EXAMPLE = """\
 openqwen sft runs/tiny/base --data mine.jsonl --show-masks
 openqwen sft runs/tiny/base --data mine.jsonl --out my-chat --recipe tiny

@@ -7,6 +7,9 @@ from openqwen.cli.recipe_arguments import add_recipe_option, run_stage, stage_di
 
 NAME = "shards"
 HELP = "encode a corpus into shuffled token shards with a validation split"
+MANUAL = """\
+A stage of a recipe, by itself: what openqwen pretrain reads."""
+DOCS = "docs/pretraining.md"
 EXAMPLE = "openqwen shards --documents corpus --tokenizer my-tokenizer --out my-shards"
 
 

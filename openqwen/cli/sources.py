@@ -8,6 +8,10 @@ from openqwen.cli.recipe_arguments import add_recipe_option, run_stage
 
 NAME = "sources"
 HELP = "gather raw pages, code, instructions and benchmark texts into one directory"
+MANUAL = """\
+The first stage of a recipe, by itself: files, folders, WARC archives and named sources become
+raw records with their origin and licence."""
+DOCS = "docs/data.md"
 EXAMPLE = """
 openqwen sources --out corpus/sources
 openqwen sources --in my/pages crawl.warc.gz --out corpus/sources

@@ -5,6 +5,9 @@ from pathlib import Path
 
 NAME = "status"
 HELP = "show a run's stages: state, time, memory, size"
+MANUAL = """\
+Reads manifests only and changes nothing; it may run beside the run itself."""
+DOCS = "docs/architecture.md"
 EXAMPLE = "openqwen status runs/tiny --verify"
 
 

@@ -11,6 +11,10 @@ from openqwen.cli.sources import add_paths, add_paths_option
 
 NAME = "ablate"
 HELP = "train the same tiny model on the corpus with and without a step and compare bits a byte"
+MANUAL = """\
+Builds the corpus with and without a step, trains the same small model on each and compares:
+what is the step worth?"""
+DOCS = "docs/data.md"
 EXAMPLE = """\
 openqwen data ablate --without rules --out ablation
 openqwen data ablate --in my/pages --without minhash rules --seeds 3 --out ablation"""

@@ -9,6 +9,11 @@ from openqwen.cli.sources import add_paths, add_paths_option
 
 NAME = "build"
 HELP = "run the sources and documents stages into OUT/sources and OUT/documents"
+MANUAL = """\
+Extracts texts from pages, tells their language, drops duplicates, applies rules and scores,
+removes overlap with benchmarks, masks personal data and mixes. Each drop has a reason and is
+counted; the audit page shows samples of each."""
+DOCS = "docs/data.md"
 EXAMPLE = "openqwen data build --in my/pages --out corpus"
 
 

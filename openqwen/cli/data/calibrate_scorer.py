@@ -5,6 +5,9 @@ from pathlib import Path
 
 NAME = "calibrate-scorer"
 HELP = "replace a scorer's reference texts, which its quantile thresholds are looked up in"
+MANUAL = """\
+Measures a scorer's quantiles on texts of your own, so that thresholds are shares of your texts."""
+DOCS = "docs/scores.md"
 EXAMPLE = "openqwen data calibrate-scorer scorers/perplexity-zh --in a-sample-of-my-crawl.parquet"
 
 

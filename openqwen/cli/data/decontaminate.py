@@ -9,6 +9,9 @@ from openqwen.cli.data.engine_options import add_engine_options, free_directory
 
 NAME = "decontaminate"
 HELP = "find 13-grams shared with benchmark files; drop, cut or only report the documents"
+MANUAL = """\
+Finds texts that share 13-grams with benchmark files and reports, drops or cuts them."""
+DOCS = "docs/decontamination.md"
 EXAMPLE = """\
 openqwen data decontaminate --in docs.jsonl.gz --against mmlu.jsonl ceval/ --out clean
 openqwen data decontaminate --in my-chats.json --against gsm8k.jsonl --out clean --action report

@@ -9,6 +9,10 @@ from openqwen.cli.recipe_arguments import add_settings
 
 NAME = "dedup"
 HELP = "drop documents of the same URL, of the same text and near-duplicates"
+MANUAL = """\
+Drops exact and near duplicates of JSON Lines, Parquet or WARC files, by MinHash and, where
+asked for, against the index of earlier crawls."""
+DOCS = "docs/deduplication.md"
 EXAMPLE = """\
 openqwen data dedup --in crawl/*.jsonl.gz --out clean
 openqwen data dedup --in november/ --out clean --index seen --threshold 0.8"""

@@ -5,6 +5,11 @@ from pathlib import Path
 
 NAME = "marks"
 HELP = "summarise the marks of audit pages: how often each filter was right, and who agrees"
+MANUAL = """\
+Reads the files of marks that the audit page saves: by download, or by itself where openqwen
+serve --pages shows it. A folder stands for all files of marks in it. Says how often each step
+was right, and how far markers agree."""
+DOCS = "docs/audit.md"
 EXAMPLE = """\
 openqwen data marks audit-marks.json --of corpus/documents
 openqwen data marks ling.json model.json --of corpus/documents --out marks --export samples"""

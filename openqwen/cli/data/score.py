@@ -5,6 +5,9 @@ from pathlib import Path
 
 NAME = "score"
 HELP = "score texts with trained scorers and show the spread, the extremes and the verdicts"
+MANUAL = """\
+Prints the scores of texts; nothing is dropped."""
+DOCS = "docs/scores.md"
 EXAMPLE = "openqwen data score --model scorers/perplexity-zh scorers/quality-zh --in pages.jsonl"
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 NAME = "train-scorer"
 HELP = "train a perplexity, quality or offensive-content scorer from texts, for scores.models"
+MANUAL = """\
+A scorer gives each text a number: perplexity by an n-gram model, or a classifier's view of its
+quality. Texts to learn from are your own files, or marks that people gave."""
+DOCS = "docs/scores.md"
 EXAMPLE = """
 openqwen data train-scorer --kind perplexity --in good/zh --language zh --out scorers/perplexity-zh
 openqwen data train-scorer --kind quality --good good.jsonl --bad bad.jsonl --language en --out q-en

@@ -6,6 +6,10 @@ from openqwen.cli.actions import add_actions
 
 NAME = "sandbox"
 HELP = "run an untrusted program in isolation, or check what this machine can isolate"
+MANUAL = """\
+Programs are isolated by bubblewrap, a call filter and limits; `check` says which levels this
+machine gives."""
+DOCS = "docs/sandbox.md"
 EXAMPLE = """
 openqwen sandbox run answer.py --timeout 5 --memory-mb 256
 openqwen sandbox check

@@ -4,6 +4,9 @@ import argparse
 
 NAME = "check"
 HELP = "try out which levels of isolation this machine gives"
+MANUAL = """\
+Each part is tried out, not guessed."""
+DOCS = "docs/sandbox.md"
 EXAMPLE = "openqwen sandbox check"
 
 

@@ -10,6 +10,10 @@ from pathlib import Path
 
 NAME = "run"
 HELP = "run a Python program in the sandbox; standard output is one JSON line, the verdict"
+MANUAL = """\
+The program sees an empty folder and the files given, no network, no other process. The exit
+code tells how it ended."""
+DOCS = "docs/sandbox.md"
 EXAMPLE = """
 openqwen sandbox run answer.py --timeout 5 --memory-mb 256
 openqwen sandbox run plot.py --file data.csv --keep '*.png' --out plots

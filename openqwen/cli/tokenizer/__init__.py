@@ -6,6 +6,10 @@ from openqwen.cli.actions import add_actions
 
 NAME = "tokenizer"
 HELP = "train, extend and compare tokenizers"
+MANUAL = """\
+Byte-level BPE as the report's §2.2 describes it: trained anew, or an existing vocabulary
+extended; compared by compression with those of other models."""
+DOCS = "docs/tokenizer.md"
 EXAMPLE = (
     "openqwen tokenizer train --documents corpus --out my-tokenizer --set tokenizer.num_ranks=8000"
 )

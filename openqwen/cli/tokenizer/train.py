@@ -7,6 +7,9 @@ from openqwen.cli.recipe_arguments import add_recipe_option, run_stage, stage_di
 
 NAME = "train"
 HELP = "learn ranks from a documents stage's training split"
+MANUAL = """\
+Trains merges on a corpus that openqwen data build or a recipe has made."""
+DOCS = "docs/tokenizer.md"
 EXAMPLE = (
     "openqwen tokenizer train --documents corpus --out my-tokenizer --set tokenizer.num_ranks=8000"
 )
