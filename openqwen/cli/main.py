@@ -52,6 +52,7 @@ VERBS = {
     "generate": "continue a text with a model",
     "chat": "talk with a model in the terminal",
     "agent": "let a model work with tools: calculator, files, search, plots, Python",
+    "serve": "serve a model: OpenAI's API, a chat page in the browser",
     "sandbox": "run an untrusted program in isolation, or check what this machine can isolate",
     "doctor": "say what this machine and this installation can do, and how to mend what is missing",
     "completion": "print a script that completes verbs, options and files in your shell",
