@@ -118,7 +118,7 @@ class Blocks:
 
     def fits_alone(self, num_tokens: int, chunk: int) -> bool:
         """Return whether a sequence of so many tokens, fed by chunks, fits with no other there."""
-        return self._bytes_alone(num_tokens, chunk) <= self.limit_bytes
+        return self.bytes_alone(num_tokens, chunk) <= self.limit_bytes
 
     def most_tokens(self, chunk: int) -> int:
         """Return the longest sequence that fits with no other there, about."""
@@ -230,7 +230,8 @@ class Blocks:
             for pool in self.pools:
                 pool.grow(self._most_blocks(pool.group, longest, chunk))
 
-    def _bytes_alone(self, num_tokens: int, chunk: int) -> int:
+    def bytes_alone(self, num_tokens: int, chunk: int) -> int:
+        """Return the bytes that a sequence, fed by chunks, takes at most with no other there."""
         return sum(
             (1 + self._most_blocks(pool.group, num_tokens, chunk)) * pool.group.block_bytes
             for pool in self.pools

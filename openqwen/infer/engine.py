@@ -154,6 +154,15 @@ class Engine:
         line = f"KV {kind}, up to {format_bytes(self._blocks.limit_bytes)}"
         return line + (", deterministic" if self.config.deterministic else "")
 
+    @property
+    def limit_bytes(self) -> int:
+        """Return the bound on KV memory."""
+        return self._blocks.limit_bytes
+
+    def bytes_of(self, num_tokens: int) -> int:
+        """Return the KV bytes that one sequence of so many tokens takes at most."""
+        return self._blocks.bytes_alone(num_tokens, self._scheduler.chunk)
+
     def is_on(self, device: torch.device) -> bool:
         """Return whether the memory is where the model is."""
         return self._store.device == device
