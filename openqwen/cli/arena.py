@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         actions, "vote", "keep the ranks that the page saved", VOTE_EXAMPLE, docs=DOCS
     )
     vote.add_argument("arena", metavar="DIR", help="what `collect` wrote")
-    vote.add_argument("ranks", nargs="+", metavar="RANKS", help="ranks.json, one a person")
+    vote.add_argument(
+        "ranks", nargs="+", metavar="RANKS", help="ranks.json, one a person, or their folder"
+    )
     vote.add_argument("--annotator", default="", help="name, where the file has none")
     judge = add_action(
         actions, "judge", "let a model vote, marked as one", JUDGE_EXAMPLE, docs=DOCS
@@ -116,14 +118,14 @@ def _collect(args: argparse.Namespace) -> int:
 
 def _vote(args: argparse.Namespace) -> int:
     from openqwen.core.log import say
+    from openqwen.core.pages import saved_files
     from openqwen.eval.arena.ballots import read_ballots
     from openqwen.eval.arena.votes import VOTES_NAME, open_votes, read_page_votes
 
     out = Path(args.arena)
     ballots = read_ballots(out)
-    votes = [
-        vote for name in args.ranks for vote in read_page_votes(Path(name), ballots, args.annotator)
-    ]
+    files = saved_files(args.ranks, "ranks*.json")
+    votes = [vote for path in files for vote in read_page_votes(path, ballots, args.annotator)]
     with open_votes(out / VOTES_NAME) as kept:
         total = kept.add(votes)
     say(f"{len(votes)} votes taken; {total} are in {out / VOTES_NAME}")

@@ -242,6 +242,7 @@ def _accept(args: argparse.Namespace) -> int:
     from openqwen.agent.instruct.sample import read_verdicts, sft_row, write_rows
     from openqwen.core.errors import UserError
     from openqwen.core.log import say
+    from openqwen.core.pages import saved_files
 
     made = Path(args.made)
     if bool(args.marks) == args.accept_all:
@@ -252,7 +253,7 @@ def _accept(args: argparse.Namespace) -> int:
         accepted = [replace(s, provenance=s.provenance | review) for s in samples]
         account = {"accepted unseen": len(accepted)}
     else:
-        accepted, account = apply_marks(samples, [Path(name) for name in args.marks])
+        accepted, account = apply_marks(samples, saved_files(args.marks, "review-marks*.json"))
     out = Path(args.out) if args.out else made / ACCEPTED
     write_rows(out, [sft_row(sample, args.licence) for sample in accepted])
     told = ", ".join(f"{name} {n}" for name, n in account.items())

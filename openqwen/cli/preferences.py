@@ -115,10 +115,11 @@ def _collect(args: argparse.Namespace) -> int:
 
 def _read(args: argparse.Namespace) -> int:
     from openqwen.core.log import say
+    from openqwen.core.pages import saved_files
     from openqwen.eval import collect
 
     duels = collect.read_duels(Path(args.of) / "duels.jsonl")
-    judged, counts = collect.read_votes(duels, [Path(name) for name in args.votes])
+    judged, counts = collect.read_votes(duels, saved_files(args.votes, "votes*.json"))
     _write(Path(args.out), judged)
     say(
         f"{counts['votes']} votes on {len(duels)} pairs: {counts['judged']} judged, "

@@ -10,7 +10,13 @@ from openqwen.serve.config import ModelConfig, ServeConfig, read_serve_file
 
 NAME = "serve"
 HELP = "serve a model: OpenAI's API, a chat page in the browser"
-EXAMPLE = "openqwen serve runs/tiny/chat --context 2048"
+MANUAL = """\
+Loopback only unless told otherwise, and never beyond this machine without a key. With --pages alone
+it serves the pages that other verbs wrote, which then save marks and votes by themselves."""
+DOCS = "docs/serving.md"
+EXAMPLE = """\
+openqwen serve runs/tiny/chat --context 2048
+openqwen serve --pages corpus/documents votes arena made"""
 
 # options that are settings of the server, and of the model, by their names there
 SERVER_OPTIONS = (

@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from openqwen.core.config import parse_config
 from openqwen.core.documents import Message
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, write_text
+from openqwen.core.pages import page_environment
 from openqwen.core.workers import Workers
 from openqwen.data.training.preferences import reply_ids
 from openqwen.eval.reward_suite import score_ids
@@ -152,11 +152,7 @@ def read_duels(path: Path) -> list[Duel]:
 
 def write_vote_page(path: Path, duels: Sequence[Duel]) -> None:
     """Write one static page to vote on: no origins in it, nothing from outside, texts as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_environment(Path(__file__).parent)
     rows = [
         {"id": d.id, "prompt": d.prompt, "left": d.left.answer, "right": d.right.answer}
         for d in duels
@@ -192,7 +188,8 @@ def read_votes(
 
     Args:
         duels: what was voted on.
-        files: what the page saved, one file a person.
+        files: what the page saved, one file a person; of several with one name the last vote on
+            a pair counts.
 
     Returns:
         Judged pairs, and counts: votes, ties, skips, pairs judged, and among pairs with several
@@ -202,11 +199,16 @@ def read_votes(
         UserError: if a file is not what the page saves, or speaks of other pairs.
     """
     known = {duel.id: duel for duel in duels}
-    votes: dict[str, list[str]] = defaultdict(list)
+    by_voter: dict[str, dict[str, str]] = {}
     for path in files:
-        for id, choice in _votes_of(path).items():
+        name, given = _votes_of(path)
+        for id in given:
             if id not in known:
                 raise UserError(f"{path}: there is no pair {id!r}; these votes are of another page")
+        by_voter.setdefault(name, {}).update(given)
+    votes: dict[str, list[str]] = defaultdict(list)
+    for given in by_voter.values():
+        for id, choice in given.items():
             votes[id].append(choice)
     counts = dict.fromkeys(("votes", "ties", "skips", "judged", "shared", "agreed"), 0)
     rows = []
@@ -223,7 +225,8 @@ def read_votes(
     return rows, counts
 
 
-def _votes_of(path: Path) -> dict[str, str]:
+def _votes_of(path: Path) -> tuple[str, dict[str, str]]:
+    """Return who voted, the file itself where it has no name, and the votes."""
     data = read_json(path)
     votes = data.get("votes") if isinstance(data, dict) else None
     if not isinstance(votes, dict) or data.get("kind") != VOTES_KIND:
@@ -231,7 +234,9 @@ def _votes_of(path: Path) -> dict[str, str]:
     for id, choice in votes.items():
         if choice not in CHOICES:
             raise UserError(f"{path}: vote {choice!r} on {id}; a vote is one of {CHOICES}")
-    return votes
+    by = data.get("by")
+    name = str(by.get("name") or "") if isinstance(by, dict) else ""
+    return name or f"file {path}", votes
 
 
 def _judged(duel: Duel, left_wins: bool, judge: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 from openqwen.agent.instruct.sample import Sample
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json, sha256_text, write_text
+from openqwen.core.pages import page_environment
 from openqwen.data.training.conversation_rows import BadRowError, check_dialogue
 
 MARKS_KIND = "openqwen instruct marks"
@@ -39,16 +40,7 @@ def write_review(path: Path, samples: Sequence[Sample], funnel: dict[str, Any]) 
         samples: those that passed the rules.
         funnel: what `generate.count` returned.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     shown = [_shown(sample) for sample in samples]
     page = environment.get_template("review.html").render(
         items=shown,

@@ -12,13 +12,17 @@ was right, and how far markers agree."""
 DOCS = "docs/audit.md"
 EXAMPLE = """\
 openqwen data marks audit-marks.json --of corpus/documents
+openqwen data marks corpus/documents --of corpus/documents
 openqwen data marks ling.json model.json --of corpus/documents --out marks --export samples"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the action's arguments."""
     parser.add_argument(
-        "marks", nargs="+", metavar="MARKS", help="files that the audit pages saved"
+        "marks",
+        nargs="+",
+        metavar="MARKS",
+        help="files that the audit pages saved, or their folder",
     )
     parser.add_argument(
         "--of",
@@ -38,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from openqwen.core.errors import UserError
     from openqwen.core.files import write_json, write_text
     from openqwen.core.log import say
+    from openqwen.core.pages import saved_files
     from openqwen.data.audit.marks import read_marks
     from openqwen.data.audit.marks_report import as_markdown, export
     from openqwen.data.audit.marks_summary import counts_of, summarise
@@ -45,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.export and not args.of:
         raise UserError("--export needs --of: the documents stage where the texts are")
-    marks, left_out = read_marks([Path(name) for name in args.marks])
+    marks, left_out = read_marks(saved_files(args.marks, "*-marks*.json"))
     counts = None
     if args.of:
         counts = counts_of(Path(args.of))

@@ -14,9 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from openqwen.core.files import empty_directory, write_text
+from openqwen.core.pages import page_environment
 from openqwen.data.audit.funnel import Funnel
 from openqwen.data.audit.sections import KEPT, Corpus, Group, gather
 from openqwen.data.personal.config import PersonalDataConfig
@@ -72,13 +71,7 @@ def write_audit(
 def _render(
     rows: Sequence[dict[str, Any]], groups: Sequence[Group], links: Sequence[dict[str, Any]]
 ) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     return environment.get_template("audit.html").render(
         rows=rows, groups=groups, links=links, kind=MARKS_KIND
     )

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from openqwen.core.documents import Message
 from openqwen.core.errors import UserError
 from openqwen.core.files import write_text
+from openqwen.core.pages import page_environment
 from openqwen.data.inputs.origin import SetAside
 from openqwen.data.inputs.raw_rows import find_row_files, read_raw_rows
 
@@ -139,11 +139,7 @@ def write_ballots(out: Path, ballots: Sequence[Ballot]) -> None:
     """Write the ballots with the models' names, and a page without them."""
     lines = (json.dumps(asdict(ballot), ensure_ascii=False) + "\n" for ballot in ballots)
     write_text(out / BALLOTS_NAME, "".join(lines))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_environment(Path(__file__).parent)
     rows = [{"id": b.id, "prompt": b.prompt, "answers": b.answers} for b in ballots]
     page = environment.get_template("ballots.html").render(ballots=rows, kind=PAGE_KIND)
     write_text(out / PAGE_NAME, page)

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from openqwen.core.errors import UserError
 from openqwen.core.files import read_json
@@ -93,23 +93,31 @@ def read_page_votes(path: Path, ballots: Sequence[Ballot], annotator: str = "") 
     Raises:
         UserError: if the file is none of the page's, is of other ballots, or has no name.
     """
-    data = read_json(path)
+    return votes_of_page(read_json(path), ballots, annotator, where=str(path))
+
+
+def votes_of_page(
+    data: Any, ballots: Sequence[Ballot], annotator: str = "", *, where: str
+) -> list[Vote]:
+    """Return the votes in what the page saved, already read; as `read_page_votes`."""
     if not isinstance(data, dict) or data.get("kind") != PAGE_KIND:
-        raise UserError(f"{path} is no file of ranks, as the page saves them")
+        raise UserError(f"{where} is no file of ranks, as the page saves them")
     name = annotator or str(data.get("annotator") or "").strip()
     if not name:
-        raise UserError(f"{path}: nobody's name stands in it; give --annotator NAME")
+        raise UserError(f"{where}: nobody's name stands in it; give --annotator NAME")
     known = {ballot.id: ballot for ballot in ballots}
     votes = []
     ranked = data.get("ranks")
     for id, ranks in (ranked if isinstance(ranked, dict) else {}).items():
         if id not in known:
-            raise UserError(f"{path}: there is no ballot {id!r}; these votes are of another page")
+            raise UserError(f"{where}: there is no ballot {id!r}; these votes are of another page")
         count = len(known[id].answers)
         is_list = isinstance(ranks, list) and len(ranks) == count
         if not is_list or not all(isinstance(r, int) and 1 <= r <= count for r in ranks):
-            raise UserError(f"{path}: ballot {id} needs {count} ranks of 1 to {count}, got {ranks}")
+            raise UserError(
+                f"{where}: ballot {id} needs {count} ranks of 1 to {count}, got {ranks}"
+            )
         votes.append(Vote(id, name, "person", ranks))
     if not votes:
-        raise UserError(f"{path} holds no vote")
+        raise UserError(f"{where} holds no vote")
     return votes

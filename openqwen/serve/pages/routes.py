@@ -2,9 +2,9 @@
 
     add_pages(app)          # reads app.state.config.pages, the folders to serve
 
-`GET /pages/FOLDER/PAGE.html` is the page; `GET` and `PUT` of `PAGE.html.saved` what a person marked,
-in the page's own form. A version goes with it (ETag): who saves over one that he has not seen is
-told so (412), and the page, which keeps what it changed, loads, merges and saves again.
+`GET /pages/FOLDER/PAGE.html` is the page; `GET` and `PUT` of `PAGE.html.saved` what a person
+marked, in the page's own form. A version goes with it (ETag): who saves over one that he has not
+seen is told so (412), and the page, which keeps what it changed, loads, merges and saves again.
 """
 
 import hashlib
