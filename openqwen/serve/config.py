@@ -108,7 +108,7 @@ class ModelConfig(Config):
     @property
     def served_name(self) -> str:
         """Return what clients call the model."""
-        return self.name or Path(self.path).name or self.path
+        return self.name or Path(self.path).name.removesuffix(".gguf") or self.path
 
 
 def check_models(models: tuple[ModelConfig, ...], *, where: str) -> None:

@@ -6,6 +6,7 @@ log.failure("qwen: a step failed", error)
 """
 
 import json
+import logging
 import sys
 import threading
 import traceback
@@ -40,6 +41,23 @@ class JsonLog:
         """Write a failure that is no client's fault, with its traceback."""
         lines = "".join(traceback.format_exception(error))
         self.event("error", message=what, error=repr(error), traceback=lines)
+
+
+class LogHandler(logging.Handler):
+    """Turns other libraries' warnings into lines of ours."""
+
+    def __init__(self, log: JsonLog) -> None:
+        """Write to `log`."""
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self._log.failure(record.getMessage(), error)
+        else:
+            self._log.event("server", level=record.levelname, message=record.getMessage())
 
 
 def describe_streams(streams: "Sequence[Stream]") -> dict[str, Any]:

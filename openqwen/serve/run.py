@@ -9,6 +9,7 @@ the process leaves. A second signal ends it at once.
 import asyncio
 import errno
 import gc
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from openqwen.core.log import warn
 from openqwen.serve.app import build_app
 from openqwen.serve.config import ModelConfig, ServeConfig
 from openqwen.serve.connections import PatientProtocol, abort_connection, raise_file_limit
-from openqwen.serve.logs import JsonLog
+from openqwen.serve.logs import JsonLog, LogHandler
 from openqwen.serve.models import open_models
 
 LAST_WORDS_S = 5.0  # for handlers to end after their replies have been cancelled
@@ -37,6 +38,9 @@ def serve(config: ServeConfig, models: Sequence[ModelConfig]) -> int:
     """
     raise_file_limit()
     log = JsonLog()
+    for name in ("uvicorn.error", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [LogHandler(log)], False
     with bind(config.host, config.port) as listener:
         host, port = listener.getsockname()[:2]
         served = open_models(models, config, tell=warn, report=log.failure)
