@@ -33,8 +33,9 @@ def fuse(model: Decoder) -> bool:
     able = (
         model.embed_tokens.weight.device.type == "cpu"
         and model.config.head_dim in ops.HEAD_SIZES
-        and (kind == torch.bfloat16 or (kind == torch.float32 and is_quantised))
-        and ops.kernels_are_open()
+        and (is_quantised or kind == torch.bfloat16)
+        and kind in ops.TYPES
+        and (ops.kernels_are_open() if is_quantised else ops.bf16_kernels_are_open())
     )
     if able:
         model.layers = FusedStack(model.layers)
@@ -196,7 +197,8 @@ def matrix_of(layer: nn.Module) -> ops.Matrix | None:
     if isinstance(layer, QuantisedLinear):
         return layer.matrix
     weight = cast(Tensor, layer.weight)
-    if weight.dtype != torch.bfloat16 or not weight.is_contiguous():
+    is_ours = weight.dtype == torch.bfloat16 and weight.is_contiguous()
+    if not is_ours or not ops.bf16_kernels_are_open():
         return None
     known: ops.Matrix | None = getattr(layer, KEPT_MATRIX, None)
     if known is None:

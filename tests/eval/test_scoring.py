@@ -11,7 +11,7 @@ from openqwen.eval.scoring.scorer import Scorer
 from openqwen.eval.scoring.tree import Text, plant
 from openqwen.infer.fused import fuse
 from openqwen.infer.kernels import ops
-from openqwen.infer.kernels.ops import kernels_are_open
+from openqwen.infer.kernels.ops import bf16_kernels_are_open, kernels_are_open
 from openqwen.infer.load import LanguageModel
 from openqwen.infer.quantise import quantise
 from openqwen.model.config import ModelConfig
@@ -156,6 +156,8 @@ def test_windows_logn_and_ntk_are_in_force_as_in_a_pass_of_its_own():
 @pytest.mark.skipif(not kernels_are_open(), reason="the C++ kernels can't run here")
 @pytest.mark.parametrize("kind", ["bf16", "int8"])
 def test_kernels_score_as_plain_layers_do_to_their_rounding(kind):
+    if kind == "bf16" and not bf16_kernels_are_open():
+        pytest.skip("the C++ kernels for bf16 can't run here")
     plain, fused = make_model(torch.bfloat16), make_model(torch.bfloat16)
     if kind == "int8":
         quantise(fused, "int8")
@@ -202,7 +204,7 @@ def test_empty_and_overlong_continuations_and_unknown_ids_are_refused(lm):
         Scorer(lm).score([([300], [2])])
 
 
-@pytest.mark.skipif(not kernels_are_open(), reason="the C++ kernels can't run here")
+@pytest.mark.skipif(not bf16_kernels_are_open(), reason="the C++ kernels can't run here")
 @pytest.mark.parametrize(("rows", "vocab"), [(1, 33), (7, 300), (21, 2049), (64, 64)])
 def test_the_scoring_kernel_gives_what_whole_logits_give(rows, vocab):
     generator = torch.Generator().manual_seed(rows)

@@ -9,7 +9,7 @@ from openqwen.infer.config import EngineConfig, Sampling
 from openqwen.infer.engine import Engine
 from openqwen.infer.fused import fuse
 from openqwen.infer.kernels.build import open_kernels
-from openqwen.infer.kernels.ops import kernels_are_open
+from openqwen.infer.kernels.ops import bf16_kernels_are_open, kernels_are_open
 from openqwen.infer.quantise import quantise
 from openqwen.infer.request import Request, Vocabulary
 from openqwen.infer.session import Session
@@ -60,7 +60,7 @@ def engine(model, methods=METHODS[0], **config):
 
 def fused_model(kind, dtype=torch.bfloat16):
     """A model whose layers run in the C++ kernels, quantised where `kind` says so."""
-    if not kernels_are_open():
+    if not (bf16_kernels_are_open() if kind == "bfloat16" else kernels_are_open()):
         pytest.skip(f"no C++ kernels here: {open_kernels()[1]}")
     model = opinionated_model(dtype=dtype)
     if kind != "bfloat16":
@@ -107,7 +107,8 @@ def test_every_reply_of_a_batch_is_the_sessions(model, methods, config):
 @pytest.mark.parametrize("methods", METHODS, ids=["plain", "long"])
 @pytest.mark.parametrize(
     ("kind", "dtype", "tolerance"),
-    [("bfloat16", torch.bfloat16, 0.2), ("int8", torch.float32, 1e-3)],
+    # int8: an activation between two steps may round the other way
+    [("bfloat16", torch.bfloat16, 0.2), ("int8", torch.float32, 1e-2)],
     ids=["bfloat16", "int8"],
 )
 def test_the_kernels_read_blocks_as_they_read_a_session(kind, dtype, tolerance, methods):

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from openqwen.core.compiled import open_library
 from openqwen.infer.kernels import ops
-from openqwen.infer.kernels.build import open_kernels
+from openqwen.infer.kernels.build import open_bf16_kernels, open_kernels
 from openqwen.infer.quantise import pack, unpack
 from openqwen.model.attention import Slots
 from openqwen.model.attention import attend as plain_attend
@@ -16,6 +16,9 @@ from openqwen.model.layers import RMSNorm
 
 needs_kernels = pytest.mark.skipif(
     open_kernels()[0] is None, reason=f"no kernels here: {open_kernels()[1]}"
+)
+needs_bf16 = pytest.mark.skipif(
+    open_bf16_kernels()[0] is None, reason=f"no bf16 kernels here: {open_bf16_kernels()[1]}"
 )
 pytestmark = needs_kernels
 
@@ -48,6 +51,7 @@ def test_activations_that_int8_can_say_give_the_exact_product():
     assert torch.equal(y, x @ weight_NK.T)
 
 
+@needs_bf16
 @pytest.mark.parametrize("rows", [1, 3, 4, 8, 40])
 def test_a_bf16_product_is_torchs(rows):
     weight_NK, x = drawn(37, 100, scale=0.1), drawn(rows, 100, seed=1)
@@ -55,7 +59,7 @@ def test_a_bf16_product_is_torchs(rows):
     torch.testing.assert_close(y, x.float() @ weight_NK.float().T, atol=2e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("kind", [pytest.param("bf16", marks=needs_bf16), "int8"])
 def test_norm_and_gate_come_before_the_product(kind):
     norm = RMSNorm(64, 1e-6)
     norm.weight.data = drawn(64, seed=5, dtype=torch.float32).abs()
@@ -72,6 +76,7 @@ def test_norm_and_gate_come_before_the_product(kind):
     assert (y - expected).abs().max() < 0.02 * expected.abs().max()
 
 
+@needs_bf16
 @pytest.mark.parametrize("width", [100, 2080])
 def test_a_row_of_a_bf16_product_does_not_depend_on_how_many_there_are(width):
     weight_NK, x = drawn(37, width, scale=0.1), drawn(64, width, seed=1)
@@ -86,6 +91,18 @@ def test_a_row_of_a_bf16_product_does_not_depend_on_how_many_there_are(width):
         assert torch.equal(product(slice(0, count)), alone[:count]), count
 
 
+@pytest.mark.parametrize(("bits", "group"), [(8, 128), (4, 32)])
+def test_the_largest_numbers_overflow_nowhere(bits, group):
+    weight_NK = drawn(64, 256, dtype=torch.float32)
+    weight_NK[::2] = weight_NK[::2].sign() * (127 if bits == 8 else 8)
+    weight_NK[1] = -8 if bits == 4 else 127
+    packed = pack(weight_NK, bits, group)
+    x = torch.full((5, 256), 127.0) * drawn(5, 256, seed=1, dtype=torch.float32).sign()
+    x[0], x[1] = 127, -127
+    y = ops.linear(x, ops.Matrix(packed, None))
+    torch.testing.assert_close(y, x @ unpack(packed).T, atol=0.5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("rows", [2, 8, 13])
 def test_a_row_of_a_quantised_product_does_not_depend_on_its_neighbours(rows):
     matrix = ops.Matrix(pack(drawn(96, 128, dtype=torch.float32), 4, 32), None)
@@ -95,6 +112,7 @@ def test_a_row_of_a_quantised_product_does_not_depend_on_its_neighbours(rows):
     assert torch.equal(together, alone)
 
 
+@needs_bf16
 @settings(max_examples=40, deadline=None)
 @given(
     length=st.integers(1, 150),
@@ -147,6 +165,7 @@ def test_decoding_stores_its_token_and_attends_to_its_own_blocks(dtype, window):
         assert torch.equal(values[place], v[row, :, 0])
 
 
+@needs_bf16
 def test_a_library_that_is_opened_again_knows_its_arguments_too():
     states_RD, weight_VD = torch.randn(2, 32).bfloat16(), torch.randn(40, 32).bfloat16()
     ops.score(states_RD, weight_VD, torch.arange(2), torch.arange(2))

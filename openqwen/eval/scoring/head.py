@@ -29,7 +29,7 @@ def token_scores(
         and weight.dtype == torch.bfloat16
         and weight.device.type == "cpu"
         and weight.shape[1] % ops.SCORED_WIDTH == 0
-        and ops.kernels_are_open()
+        and ops.bf16_kernels_are_open()
     ):
         log_sums_R, best_R, picked_N = ops.score(states_RD, weight, rows_N, tokens_N)
         return picked_N - log_sums_R[rows_N], best_R[rows_N] == tokens_N

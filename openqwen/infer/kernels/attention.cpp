@@ -16,15 +16,15 @@ namespace {
 template <typename T, typename Out>
 void rotate(const T* x, const float* cos, const float* sin, float scale, Out* y, int size) {
   const int half = size / 2;
-  const __m512 by = _mm512_set1_ps(scale);
+  const Floats by = spread(scale);
   for (int i = 0; i < half; i += 16) {
-    const __mmask16 mask = half - i >= 16 ? 0xFFFF : (1u << (half - i)) - 1;
-    const __m512 a = load16(x + i, mask), b = load16(x + half + i, mask);
-    const __m512 c = load16(cos + i, mask), s = load16(sin + i, mask);
-    const __m512 first = _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s));
-    const __m512 second = _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, s));
-    store16(y + i, _mm512_mul_ps(first, by), mask);
-    store16(y + half + i, _mm512_mul_ps(second, by), mask);
+    const Lanes mask = lanes(half - i);
+    const Floats a = load16(x + i, mask), b = load16(x + half + i, mask);
+    const Floats c = load16(cos + i, mask), s = load16(sin + i, mask);
+    const Floats first = fms16(a, c, b * s);
+    const Floats second = fma16(b, c, a * s);
+    store16(y + i, first * by, mask);
+    store16(y + half + i, second * by, mask);
   }
 }
 
@@ -63,28 +63,28 @@ template <int V, typename T>
 void score(const float* q, int group, const T* keys, int count, int stride, float* scores) {
   constexpr int size = 16 * V;
   for (; count >= 4; count -= 4, keys += 4 * size, scores += 4) {
-    __m512 k[4][V];
+    Floats k[4][V];
     UNROLL for (int i = 0; i < 4; i++)
         UNROLL for (int v = 0; v < V; v++) k[i][v] = load16(keys + i * size + 16 * v);
     for (int g = 0; g < group; g++) {
-      __m512 sums[4];
-      UNROLL for (int i = 0; i < 4; i++) sums[i] = _mm512_setzero_ps();
+      Floats sums[4];
+      UNROLL for (int i = 0; i < 4; i++) sums[i] = zeros();
       UNROLL for (int v = 0; v < V; v++) {
-        const __m512 part = _mm512_loadu_ps(q + g * size + 16 * v);
-        UNROLL for (int i = 0; i < 4; i++) sums[i] = _mm512_fmadd_ps(part, k[i][v], sums[i]);
+        const Floats part = load16(q + g * size + 16 * v);
+        UNROLL for (int i = 0; i < 4; i++) sums[i] = fma16(part, k[i][v], sums[i]);
       }
       _mm_storeu_ps(scores + size_t(g) * stride, sums_of(sums[0], sums[1], sums[2], sums[3]));
     }
   }
   for (; count > 0; count--, keys += size, scores++) {
-    __m512 k[V];
+    Floats k[V];
     UNROLL for (int v = 0; v < V; v++) k[v] = load16(keys + 16 * v);
     for (int g = 0; g < group; g++) {
-      __m512 sum = _mm512_setzero_ps();
+      Floats sum = zeros();
       UNROLL for (int v = 0; v < V; v++) {
-        sum = _mm512_fmadd_ps(_mm512_loadu_ps(q + g * size + 16 * v), k[v], sum);
+        sum = fma16(load16(q + g * size + 16 * v), k[v], sum);
       }
-      scores[size_t(g) * stride] = _mm512_reduce_add_ps(sum);
+      scores[size_t(g) * stride] = total(sum);
     }
   }
 }
@@ -92,46 +92,45 @@ void score(const float* q, int group, const T* keys, int count, int stride, floa
 // scores -> exponentials under the largest; returns what they add up to
 inline float soften(float* row, int count, int stride) {
   for (int i = count; i < stride; i++) row[i] = -1e30f;
-  __m512 most = _mm512_set1_ps(-1e30f), sum = _mm512_setzero_ps();
-  for (int i = 0; i < stride; i += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(row + i));
-  const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+  Floats most = spread(-1e30f), sum = zeros();
+  for (int i = 0; i < stride; i += 16) most = max16(most, load16(row + i));
+  const Floats top = spread(largest(most));
   for (int i = 0; i < stride; i += 16) {
-    const __m512 p = exp16(_mm512_sub_ps(_mm512_loadu_ps(row + i), top));
-    _mm512_storeu_ps(row + i, p);
-    sum = _mm512_add_ps(sum, _mm512_maskz_mov_ps(
-        count - i >= 16 ? 0xFFFF : (1u << (count - i)) - 1, p));
+    const Floats p = exp16(load16(row + i) - top);
+    store16(row + i, p);
+    sum = sum + keep(lanes(count - i), p);
   }
-  return _mm512_reduce_add_ps(sum);
+  return total(sum);
 }
 
 // values of slots [low, high) by the weights of G queries
 template <int G, int V, typename T>
 void gather(const Blocks<T>& blocks, int head, int low, int high, const float* weights, int stride,
             const float* totals, T* y) {
-  constexpr int size = 16 * V, COLUMNS = V < 4 ? V : 4;  // vectors of each query at a time
+  constexpr int size = 16 * V, MOST = REGISTERS / 8, COLUMNS = V < MOST ? V : MOST;  // of each query at a time
   for (int first = 0; first < V; first += COLUMNS) {
     const int here = std::min(COLUMNS, V - first);
-    __m512 sums[G][COLUMNS];
+    Floats sums[G][COLUMNS];
     UNROLL for (int g = 0; g < G; g++)
-        UNROLL for (int c = 0; c < COLUMNS; c++) sums[g][c] = _mm512_setzero_ps();
+        UNROLL for (int c = 0; c < COLUMNS; c++) sums[g][c] = zeros();
     each_run(blocks, blocks.values, head, low, high,
              [&](int slot, const T* values, int count) {
       for (int i = 0; i < count; i++, values += size) {
         const float* p = weights + slot + i - low;
         UNROLL for (int c = 0; c < COLUMNS; c++) {
           if (c >= here) break;
-          const __m512 value = load16(values + 16 * (first + c));
+          const Floats value = load16(values + 16 * (first + c));
           UNROLL for (int g = 0; g < G; g++) {
-            sums[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(p[size_t(g) * stride]), value, sums[g][c]);
+            sums[g][c] = fma16(spread(p[size_t(g) * stride]), value, sums[g][c]);
           }
         }
       }
     });
     UNROLL for (int g = 0; g < G; g++) {
-      const __m512 inverse = _mm512_set1_ps(1.0f / totals[g]);
+      const Floats inverse = spread(1.0f / totals[g]);
       UNROLL for (int c = 0; c < COLUMNS; c++) {
         if (c >= here) break;
-        store16(y + g * size + 16 * (first + c), _mm512_mul_ps(sums[g][c], inverse));
+        store16(y + g * size + 16 * (first + c), sums[g][c] * inverse);
       }
     }
   }
@@ -150,7 +149,7 @@ void attend(const float* q, const Blocks<T>& blocks, int head, int group, int lo
   });
   for (int g = 0; g < group; g++) totals[g] = soften(rows + size_t(g) * stride, count, stride);
   int g = 0;
-  for (; g + 4 <= group; g += 4) {
+  for (; REGISTERS >= 32 && g + 4 <= group; g += 4) {
     gather<4, V>(blocks, head, low, high, rows + size_t(g) * stride, stride, totals + g,
                  y + g * size);
   }

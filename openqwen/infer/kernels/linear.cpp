@@ -1,7 +1,7 @@
-// Quantised linear layers on AVX-512 VNNI: out = prologue(x) · Wᵀ + bias + residual.
+// Quantised linear layers, on AVX-512 VNNI or AVX2: out = prologue(x) · Wᵀ + bias + residual.
 //
 // Weights: unsigned bytes (value + 128) or nibbles (value + 8), in panels of 32 output rows; within
-// a panel four columns of each row stand together, the unit that one VNNI instruction multiplies:
+// a panel four columns of each row stand together, the unit that one instruction multiplies:
 //   8 bits: [N/32][K/4][32 rows][4 columns]
 //   4 bits: [N/32][K/8][32 rows][4 bytes], low nibbles columns 0-3 of eight, high nibbles 4-7
 // One scale a row and group of G columns, fp16 [N/32][K/G][32].
@@ -13,159 +13,35 @@
 #include <vector>
 
 #include "input.h"
-#include "layers.h"
+#ifdef __AVX512F__
+#include "tiles_avx512.h"
+#else
+#include "tiles_avx2.h"
+#endif
 
 namespace {
-
-constexpr int PANEL = 32, CACHED_BYTES = 1 << 19;
-#define UNROLL _Pragma("GCC unroll 16")
-
-// a tile has at most this many rows, so that its accumulators fit into the registers
-int rows_of_tile(int m) { return m <= 6 ? 6 : 12; }
 
 // one group of one row of the input, as one of the `stride` rows of a tile
 template <typename T>
 void quantise(const Input<T>& input, int group, int shift, int row, int g, float row_scale,
             int32_t* fours, float* scale, int32_t* offset, int stride) {
   alignas(64) float values[256];
-  __m512 most = _mm512_setzero_ps();
+  Floats most = zeros();
   for (int i = 0; i < group; i += 16) {
-    const __m512 value = input.columns(row, g * group + i, row_scale);
-    most = _mm512_max_ps(most, _mm512_abs_ps(value));
-    _mm512_store_ps(values + i, value);
+    const Floats value = input.columns(row, g * group + i, row_scale);
+    most = max16(most, abs16(value));
+    store16(values + i, value);
   }
-  const float largest = _mm512_reduce_max_ps(most);
-  const __m512 inverse = _mm512_set1_ps(largest > 0 ? 127.0f / largest : 0.0f);
-  __m512i sum = _mm512_setzero_si512();
+  const float top = largest(most);
+  const Floats inverse = spread(top > 0 ? 127.0f / top : 0.0f);
+  Wholes sum = no_wholes();
   for (int i = 0; i < group; i += 16) {
-    const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(values + i), inverse));
-    sum = _mm512_add_epi32(sum, whole);
-    const __m128i bytes = _mm512_cvtsepi32_epi8(whole);
-    for (int j = 0; j < 4; j++, fours += stride) {
-      *fours = j == 0   ? _mm_extract_epi32(bytes, 0)
-               : j == 1 ? _mm_extract_epi32(bytes, 1)
-               : j == 2 ? _mm_extract_epi32(bytes, 2)
-                        : _mm_extract_epi32(bytes, 3);
-    }
+    int32_t four[4];
+    to_bytes(load16(values + i) * inverse, four, sum);
+    for (int j = 0; j < 4; j++, fours += stride) *fours = four[j];
   }
-  *scale = largest / 127.0f;
-  *offset = -shift * _mm512_reduce_add_epi32(sum);
-}
-
-struct Job {
-  int m, n, k, group;
-  const uint8_t* weights;
-  const uint16_t* scales;
-  const float* bias;
-  const void* residual;
-  void* out;
-  const Activations* a;
-};
-
-// sum += dot products of four unsigned and four signed bytes a lane; written in assembly because
-// gcc 12 moves the accumulators of the intrinsic to memory and back
-inline void multiply_add(__m512i& sum, __m512i weights, __m512i x) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(x));
-}
-
-// R rows of x against P panels; R x P x 2 accumulators must fit into the 32 registers
-template <int R, int P, int BITS, typename T>
-void tile(const Job& job, int panel, int row) {
-  constexpr int C = 2 * P, LINE = 128;  // vectors of 16 outputs; bytes a panel takes in a step
-  const int groups = job.k / job.group, per_step = BITS == 8 ? 4 : 8;  // columns
-  const size_t panel_bytes = size_t(job.k / per_step) * LINE;
-  const uint8_t* w = job.weights + size_t(panel) * panel_bytes;
-  const uint16_t* scales = job.scales + size_t(panel) * groups * PANEL;
-  const __m512i low = _mm512_set1_epi8(15);
-  const int32_t* x = job.a->fours.data() + size_t(row) * (job.k / 4);
-  const float* x_scales = job.a->scales.data() + size_t(row) * groups;
-  const int32_t* offsets = job.a->offsets.data() + size_t(row) * groups;
-  __m512 sums[R][C];
-  UNROLL for (int r = 0; r < R; r++)
-    UNROLL for (int c = 0; c < C; c++) sums[r][c] = _mm512_setzero_ps();
-  for (int g = 0; g < groups; g++, x_scales += R, offsets += R) {
-    __m512i acc[R][C];
-    UNROLL for (int r = 0; r < R; r++)
-      UNROLL for (int c = 0; c < C; c++) acc[r][c] = _mm512_set1_epi32(offsets[r]);
-    for (int q = 0; q < job.group; q += per_step, w += LINE) {
-      __m512i stored[C], wide[C];
-      UNROLL for (int c = 0; c < C; c++) {
-        stored[c] = _mm512_loadu_si512(w + (c / 2) * panel_bytes + 64 * (c % 2));
-        wide[c] = BITS == 8 ? stored[c] : _mm512_and_si512(stored[c], low);
-      }
-      UNROLL for (int r = 0; r < R; r++) {
-        const __m512i spread = _mm512_set1_epi32(x[r]);
-        UNROLL for (int c = 0; c < C; c++)
-          multiply_add(acc[r][c], wide[c], spread);
-      }
-      x += R;
-      if (BITS == 8) continue;
-      UNROLL for (int c = 0; c < C; c++)
-        wide[c] = _mm512_and_si512(_mm512_srli_epi16(stored[c], 4), low);
-      UNROLL for (int r = 0; r < R; r++) {
-        const __m512i spread = _mm512_set1_epi32(x[r]);
-        UNROLL for (int c = 0; c < C; c++)
-          multiply_add(acc[r][c], wide[c], spread);
-      }
-      x += R;
-    }
-    UNROLL for (int c = 0; c < C; c++) {
-      const __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(
-          scales + (size_t(c / 2) * groups + g) * PANEL + 16 * (c % 2))));
-      UNROLL for (int r = 0; r < R; r++) {
-        const __m512 by = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[r]));
-        sums[r][c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[r][c]), by, sums[r][c]);
-      }
-    }
-  }
-  UNROLL for (int c = 0; c < C; c++) {
-    const int column = panel * PANEL + 16 * c;
-    if (column >= job.n) break;
-    const __mmask16 mask = job.n - column >= 16 ? 0xFFFF : (1u << (job.n - column)) - 1;
-    const __m512 bias = job.bias ? load16(job.bias + column, mask) : _mm512_setzero_ps();
-    UNROLL for (int r = 0; r < R; r++) {
-      const size_t at = size_t(row + r) * job.n + column;
-      __m512 y = _mm512_add_ps(sums[r][c], bias);
-      if (job.residual) y = _mm512_add_ps(y, load16(static_cast<const T*>(job.residual) + at, mask));
-      store16(static_cast<T*>(job.out) + at, y, mask);
-    }
-  }
-}
-
-// rows [row, end) against `P` panels from `panel` on: twelve rows a tile for one panel, six for two
-template <int P, int BITS, typename T>
-void all_rows(const Job& job, int panel, int row, int end) {
-  constexpr int MOST = 12 / P;
-  for (; row + MOST <= end; row += MOST) tile<MOST, P, BITS, T>(job, panel, row);
-  switch (end - row) {
-    case 11: return tile<P == 1 ? 11 : 1, P, BITS, T>(job, panel, row);
-    case 10: return tile<P == 1 ? 10 : 1, P, BITS, T>(job, panel, row);
-    case 9: return tile<P == 1 ? 9 : 1, P, BITS, T>(job, panel, row);
-    case 8: return tile<P == 1 ? 8 : 1, P, BITS, T>(job, panel, row);
-    case 7: return tile<P == 1 ? 7 : 1, P, BITS, T>(job, panel, row);
-    case 6: return tile<P == 1 ? 6 : 1, P, BITS, T>(job, panel, row);
-    case 5: return tile<5, P, BITS, T>(job, panel, row);
-    case 4: return tile<4, P, BITS, T>(job, panel, row);
-    case 3: return tile<3, P, BITS, T>(job, panel, row);
-    case 2: return tile<2, P, BITS, T>(job, panel, row);
-    case 1: return tile<1, P, BITS, T>(job, panel, row);
-    default: return;
-  }
-}
-
-// few enough rows at a time that their activations stay in the second cache while panels go by
-template <int BITS, typename T>
-void some_panels(const Job& job, int begin, int end) {
-  int panel = begin;
-  if (job.m <= 6) {
-    for (; panel + 2 <= end; panel += 2) all_rows<2, BITS, T>(job, panel, 0, job.m);
-  }
-  const int step = job.m <= 6 ? 6 : std::max(1, CACHED_BYTES / job.k / 12) * 12;
-  for (int row = 0; row < job.m; row += step) {
-    for (int p = panel; p < end; p++) {
-      all_rows<1, BITS, T>(job, p, row, std::min(row + step, job.m));
-    }
-  }
+  *scale = top / 127.0f;
+  *offset = -shift * total(sum);
 }
 
 // thread `index` of `team` fills its share of tiles x groups
@@ -174,7 +50,7 @@ void fill(const Input<T>& input, Activations& a, int m, int group, int shift, in
           int team) {
   const int most = rows_of_tile(m), groups = input.k / group;
   const Share share(((m + most - 1) / most) * groups, index, team);
-  float scales[12] = {};
+  float scales[MOST_ROWS] = {};
   for (int item = share.begin; item < share.end; item++) {
     const int first = item / groups * most, g = item % groups, rows = std::min(most, m - first);
     if (item == share.begin || g == 0) {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from openqwen.infer.kernels.build import open_kernels
+from openqwen.infer.kernels.build import open_bf16_kernels, open_kernels
 from openqwen.model.attention import Slots
 from openqwen.model.attention import attend as plain_attend
 from openqwen.model.layers import RMSNorm
@@ -51,6 +51,11 @@ def kernels_are_open() -> bool:
     return open_kernels()[0] is not None
 
 
+def bf16_kernels_are_open() -> bool:
+    """Return whether those for bf16 matrices, `attend` and `score` are there, too."""
+    return open_bf16_kernels()[0] is not None
+
+
 def linear(
     x: Tensor,
     matrix: "Matrix",
@@ -71,6 +76,7 @@ def linear(
     m = x.numel() // x.shape[-1]
     out = x.new_empty(*x.shape[:-1], matrix.rows)
     assert not (norm and gated), "one prologue at a time"
+    assert matrix.is_quantised or bf16_kernels_are_open(), "this processor multiplies no bf16"
     weight = None if norm is None else _at(as_float32(norm, "weight"))
     prologue = SWIGLU if gated else PLAIN if norm is None else RMS_NORM
     _library().openqwen_linear(
@@ -177,7 +183,8 @@ def attend(
     """
     batch, heads, length, size = q_BHTE.shape
     rows_end_inside = max(starts) + length <= k_BKSE.shape[2]
-    if q_BHTE.dtype != torch.bfloat16 or not rows_end_inside or size not in HEAD_SIZES:
+    is_ours = q_BHTE.dtype == torch.bfloat16 and size in HEAD_SIZES and bf16_kernels_are_open()
+    if not (is_ours and rows_end_inside):
         return plain_attend(q_BHTE, k_BKSE, v_BKSE, starts=starts, window=window)
     k_BKSE, v_BKSE = (x if x.stride(-1) == 1 else x.contiguous() for x in (k_BKSE, v_BKSE))
     q_BHTE = q_BHTE.contiguous()  # named, as a tensor without a name dies before the call
@@ -334,6 +341,8 @@ def _library() -> ctypes.CDLL:
     if _declared is not library:
         kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
         for name, letters in _ARGUMENTS.items():
+            if not hasattr(library, name):  # of the bf16 kernels
+                continue
             function = getattr(library, name)
             function.argtypes = [kinds[letter] for letter in letters]
             function.restype = None

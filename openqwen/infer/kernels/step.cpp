@@ -22,7 +22,9 @@ namespace {
 
 void multiply_part(const Matrix& w, const Source& x, int m, const void* residual, void* out,
                    Scratch& scratch, int index, int team) {
+#ifdef __AVX512BF16__  // without it nobody passes such a matrix
   if (w.bits == 16) return bf16_part(w, x, m, residual, out, scratch, index, team);
+#endif
   quantised_part(w, x, m, residual, out, scratch, index, team);
 }
 
