@@ -69,12 +69,10 @@ class CompiledSource:
 @functools.cache
 def open_library(source: CompiledSource) -> tuple[ctypes.CDLL | None, str]:
     """Return the opened library and "", or None and in a few words why there is none."""
-    if environment(SWITCH) == "off":
-        return None, f"{SWITCH}=off"
-    missing = [flag for flag in source.needed if flag not in processor_flags()]
-    if source.needed and (platform.machine() not in ("x86_64", "AMD64") or missing):
-        return None, f"the processor lacks {missing[0] if missing else source.needed[0]}"
-    path = cache_directory() / "kernels" / f"openqwen_{source.name}_{source.identity()}.so"
+    why_not = refusal(source)
+    if why_not:
+        return None, why_not
+    path = library_path(source)
     if not path.is_file():
         try:
             _compile(source, path)
@@ -85,6 +83,27 @@ def open_library(source: CompiledSource) -> tuple[ctypes.CDLL | None, str]:
         return ctypes.CDLL(str(path)), ""
     except OSError as error:
         return None, f"{path} does not open: {error}"
+
+
+def refusal(source: CompiledSource) -> str:
+    """Return why a source is not used on this machine, "" where it may be."""
+    if environment(SWITCH) == "off":
+        return f"{SWITCH}=off"
+    missing = [flag for flag in source.needed if flag not in processor_flags()]
+    if source.needed and (platform.machine() not in ("x86_64", "AMD64") or missing):
+        return f"the processor lacks {missing[0] if missing else source.needed[0]}"
+    return ""
+
+
+def library_path(source: CompiledSource) -> Path:
+    """Return where a source's library is kept once it is compiled."""
+    return cache_directory() / "kernels" / f"openqwen_{source.name}_{source.identity()}.so"
+
+
+def find_compiler() -> tuple[str | None, str | None]:
+    """Return the paths of the C++ compiler and of ninja, None for what is not here."""
+    with programs_beside_python():
+        return shutil.which(environment("CXX", "c++")), shutil.which("ninja")
 
 
 def _compile(source: CompiledSource, path: Path) -> None:

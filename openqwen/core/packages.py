@@ -46,7 +46,6 @@ OPTIONAL = (
     Package("jinja2", "jinja2", "data", "pages to audit, vote and review on"),
     Package("matplotlib", "matplotlib", "train", "plots"),
     Package("tensorboardX", "tensorboardX", "train", "TensorBoard's events"),
-    Package("ninja", "ninja", "train", "builds the C++ kernels"),
     Package("fastapi", "fastapi", "serve", "the server"),
     Package("uvicorn", "uvicorn", "serve", "the server"),
     Package("sse_starlette", "sse-starlette", "serve", "streams"),

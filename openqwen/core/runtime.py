@@ -105,6 +105,15 @@ def memory_bytes(device: "torch.device | None" = None) -> int:
     return physical
 
 
+def free_memory_bytes() -> int:
+    """Return the memory that programs can take without swapping (Linux), else all there is."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return min(int(line.split()[1]) * 1024, memory_bytes())
+    return memory_bytes()
+
+
 def processor_name() -> str:
     """Return the processor's model name, as the system tells it."""
     try:

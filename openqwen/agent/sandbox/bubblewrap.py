@@ -45,6 +45,13 @@ def find_bubblewrap() -> Path:
     return path
 
 
+def has_bubblewrap() -> bool:
+    """Return whether it is on the path or in the cache, so that nothing would be fetched."""
+    return (
+        shutil.which("bwrap") is not None or (cache_directory() / "bubblewrap" / "bwrap").is_file()
+    )
+
+
 def _fetched() -> Path:
     """Return the program from Debian's package, unpacked into the cache."""
     folder = cache_directory() / "bubblewrap"
