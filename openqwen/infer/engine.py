@@ -29,7 +29,7 @@ from openqwen.infer.config import EngineConfig
 from openqwen.infer.paged_cache import PagedStore
 from openqwen.infer.request import Request, Result, Vocabulary
 from openqwen.infer.runner import Runner, slice_rows
-from openqwen.infer.sampling import Sampler
+from openqwen.infer.sampling import NOT_FINITE, Sampler
 from openqwen.infer.scheduler import Scheduler, Work
 from openqwen.infer.sequence import Sequence as Reply
 from openqwen.model.config import count_parameters
@@ -213,15 +213,15 @@ class Engine:
                 events.append(Event(reply.number, text, request.result()))
             try:
                 logits_RV = self._runner.run(plan)
+                works = plan.decodes + plan.chunks
+                for work in works:
+                    self._num_prompt_tokens += work.count if work in plan.chunks else 0
+                    self._scheduler.advance(work)
+                if logits_RV is not None:
+                    events += self._choose([work for work in works if work.samples], logits_RV)
             except BaseException:
                 self._abandon()
                 raise
-            works = plan.decodes + plan.chunks
-            for work in works:
-                self._num_prompt_tokens += work.count if work in plan.chunks else 0
-                self._scheduler.advance(work)
-            if logits_RV is not None:
-                events += self._choose([work for work in works if work.samples], logits_RV)
             self._seconds += time.perf_counter() - begin
             return events
 
@@ -283,7 +283,7 @@ class Engine:
                 self._begin_again_at_a_step(reply)
                 events.append(Event(reply.number, text))
             else:
-                if request.finish_reason == "error":
+                if choice.error == NOT_FINITE:
                     self._store.wipe(reply.tables)
                     self._blocks.forget()
                 self._leave(reply.number)

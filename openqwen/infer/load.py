@@ -22,6 +22,7 @@ from openqwen.core.config import parse_config, to_plain
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import pick_device, pick_dtype
 from openqwen.infer.config import EngineConfig, Sampling
+from openqwen.infer.constraint import Constraint
 from openqwen.infer.converted import load_quantised
 from openqwen.infer.engine import Engine
 from openqwen.infer.fused import FusedLayer, fuse
@@ -208,10 +209,31 @@ class LanguageModel:
             )
         return engine
 
-    def request(self, prompt: Prompt, **sampling: Any) -> Request:
-        """Return a request for `engine().add`; settings as in `generate`."""
+    def request(
+        self,
+        prompt: Prompt,
+        *,
+        constraint: Constraint | None = None,
+        adapter: str | None = None,
+        **sampling: Any,
+    ) -> Request:
+        """Return a request for `engine().add`; settings as in `generate`.
+
+        Args:
+            prompt: as `encode` takes it.
+            constraint: what the reply may say (`infer.constraint`); for one reply only.
+            adapter: the name of the adapter that answers.
+            sampling: settings of `Sampling`.
+        """
         settings, seeds = read_sampling(sampling, 1)
-        return Request(self.encode(prompt), settings, self._vocabulary, seeds[0])
+        return Request(
+            self.encode(prompt),
+            settings,
+            self._vocabulary,
+            seeds[0],
+            constraint=constraint,
+            adapter=adapter,
+        )
 
     def _prepare(self, given: dict[str, Any], count: int) -> tuple[Engine, Sampling, list[int]]:
         """Part the engine's settings from the sampling's; return each prompt's seed, too."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.infer.config import Sampling
+from openqwen.infer.constraint import Constraint
 from openqwen.infer.sampling import Choice, Draw
 from openqwen.infer.stops import StopWatch
 from openqwen.tokenizer.tokenizer import Tokenizer
@@ -38,12 +39,14 @@ class Result:
     Attributes:
         text: the reply without its stop; "" where the model has no tokenizer.
         ids: every token generated, the stop token included.
-        finish_reason: "stop", "length", "cancelled", or "error" (the logits held a NaN).
-        stop: the stop text or the stop token's name (its number without a tokenizer), or None.
+        finish_reason: "stop", "length", "cancelled", or "error".
+        stop: the stop text or the stop token's name (its number without a tokenizer); None where
+            neither ended it, as when its constraint is complete.
         logprobs: log-probability of each id under the model, where asked for.
         num_prompt_tokens: tokens of the prompt.
         num_new_tokens: tokens of `ids`.
         top_logprobs: beside each id the likeliest ids and their log-probabilities, where asked for.
+        error: with "error" the reason: the logits held a NaN, or the constraint allows no token.
     """
 
     text: str
@@ -54,6 +57,7 @@ class Result:
     num_prompt_tokens: int
     num_new_tokens: int
     top_logprobs: list[tuple[tuple[int, float], ...]] | None = None
+    error: str | None = None
 
 
 class Request:
@@ -63,9 +67,14 @@ class Request:
         prompt_ids: what it answers.
         ids: every token generated, the stop token included.
         pieces: the text made certain so far.
+        logprobs: log-probability of each id, where asked for, else empty.
+        top_logprobs: beside each id the likeliest ones, where asked for.
         finish_reason: None while it goes on.
         stop: what ended it, as in `Result`.
+        error: what went wrong, as in `Result`.
         draw: how its next token is chosen.
+        constraint: what it may say, or None for anything.
+        adapter: the name of the adapter that answers, or None for the model itself.
     """
 
     def __init__(
@@ -74,8 +83,19 @@ class Request:
         sampling: Sampling,
         vocabulary: Vocabulary,
         seed: int | None = None,
+        *,
+        constraint: Constraint | None = None,
+        adapter: str | None = None,
     ) -> None:
-        """Start a reply to `prompt_ids`; `seed` takes the place of the settings' own.
+        """Start a reply to `prompt_ids`.
+
+        Args:
+            prompt_ids: what it answers.
+            sampling: how tokens are chosen and what ends it.
+            vocabulary: the model's.
+            seed: takes the place of the settings' own.
+            constraint: what it may say; has a state, so it belongs to this reply alone.
+            adapter: the name of the adapter that answers.
 
         Raises:
             UserError: if stop texts are given and there is no tokenizer to match them with, or an
@@ -98,31 +118,37 @@ class Request:
         self.pieces: list[str] = []
         self.finish_reason: FinishReason | None = None
         self.stop: str | None = None
-        self.draw = Draw(sampling, self.prompt_ids, sampling.seed if seed is None else seed)
+        self.error: str | None = None
+        self.logprobs: list[float] = []
+        self.top_logprobs: list[tuple[tuple[int, float], ...]] = []
+        self.constraint, self.adapter = constraint, adapter
+        seed = sampling.seed if seed is None else seed
+        self.draw = Draw(sampling, self.prompt_ids, seed, constraint)
         self._sampling, self._vocabulary = sampling, vocabulary
         own = () if sampling.ignore_stop_ids else vocabulary.stop_ids
         self._stop_ids = {*own, *sampling.stop_token_ids}
         self._decoder = vocabulary.tokenizer.stream_decoder() if vocabulary.tokenizer else None
         self._watch = StopWatch(sampling.stop)
-        self._logprobs: list[float] = []
-        self._top_logprobs: list[tuple[tuple[int, float], ...]] = []
 
     def accept(self, choice: Choice) -> str:
         """Take the next token; return the text it made certain."""
         token = choice.token
         if token is None:
+            self.error = choice.error
             return self._finish("error")
         self.ids.append(token)
         self.draw.count(token)
         if choice.logprob is not None:
-            self._logprobs.append(choice.logprob)
-            self._top_logprobs.append(choice.top)
+            self.logprobs.append(choice.logprob)
+            self.top_logprobs.append(choice.top)
         if token in self._stop_ids:
             tokenizer = self._vocabulary.tokenizer
             return self._finish("stop", tokenizer.name_of(token) if tokenizer else str(token))
         text = self._watch.push(self._decoder.push(token)) if self._decoder else ""
         if self._watch.matched is not None:
             return self._finish("stop", self._watch.matched, text)
+        if self.constraint is not None and self.constraint.is_finished:
+            return self._finish("stop", None, text)
         if len(self.ids) >= self._sampling.max_new_tokens:
             return self._finish("length", None, text)
         if text:
@@ -146,10 +172,11 @@ class Request:
             ids=self.ids,
             finish_reason=self.finish_reason,
             stop=self.stop,
-            logprobs=self._logprobs if self._sampling.logprobs else None,
+            logprobs=self.logprobs if self._sampling.logprobs else None,
             num_prompt_tokens=len(self.prompt_ids),
             num_new_tokens=len(self.ids),
-            top_logprobs=self._top_logprobs if self._sampling.top_logprobs else None,
+            top_logprobs=self.top_logprobs if self._sampling.top_logprobs else None,
+            error=self.error,
         )
 
     def _finish(self, reason: FinishReason, stop: str | None = None, text: str = "") -> str:

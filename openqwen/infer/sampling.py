@@ -3,7 +3,8 @@
     sampler = Sampler(allowed_V, device)
     choices = sampler.choose(logits_BV, [request.draw for request in requests])
 
-What a row gets depends on its own logits and its own draws, never on its neighbours.
+What a row gets depends on its own logits and its own draws, never on its neighbours. Rows that take
+the likeliest token as it is are chosen from what the model gave; the others from a float32 copy.
 """
 
 from collections import Counter
@@ -14,10 +15,13 @@ import torch
 from torch import Tensor
 
 from openqwen.infer.config import Sampling
+from openqwen.infer.constraint import Constraint
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 UNTRAINED_PREFIX = "<|extra_"
 LEAST_TEMPERATURE = 1e-6
+NOT_FINITE = "the logits held a NaN"
+NO_TOKEN = "no token may follow"
 
 
 @dataclass(frozen=True)
@@ -25,32 +29,47 @@ class Choice:
     """A chosen token.
 
     Attributes:
-        token: its id, or None where the logits held a NaN.
+        token: its id, or None where there is none to choose.
         logprob: its log-probability under the model, where asked for.
         top: ids and log-probabilities of the likeliest tokens, where asked for.
+        error: why there is none to choose.
     """
 
     token: int | None
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+    error: str | None = None
 
 
 class Draw:
-    """One reply's settings, its source of randomness, and what its penalties count."""
+    """One reply's settings, its source of randomness, its constraint, what its penalties count."""
 
-    def __init__(self, sampling: Sampling, prompt_ids: Sequence[int], seed: int) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt_ids: Sequence[int],
+        seed: int,
+        constraint: Constraint | None = None,
+    ) -> None:
         """Begin before the first token."""
-        self.sampling = sampling
+        self.sampling, self.constraint = sampling, constraint
         self.generator = torch.Generator().manual_seed(seed)
-        self.is_plain = sampling.is_greedy and not sampling.logprobs and not self._is_biased()
         self.is_biased = self._is_biased()
+        self.is_plain = (
+            sampling.is_greedy
+            and not sampling.logprobs
+            and not self.is_biased
+            and constraint is None
+        )
         self._in_prompt = set(prompt_ids) if sampling.repetition_penalty != 1 else set()
         self._in_reply: Counter[int] = Counter()
 
     def count(self, token: int) -> None:
-        """Count a token of the reply."""
+        """Count a token of the reply; tell the constraint."""
         if self.is_biased:
             self._in_reply[token] += 1
+        if self.constraint is not None:
+            self.constraint.accept(token)
 
     def bias(self, logits_V: Tensor) -> None:
         """Change logits in place by penalties and biases.
@@ -97,28 +116,50 @@ class Sampler:
         scores_BV = logits_BV[:, : self._width]
         if self._bias_V is not None:
             scores_BV = scores_BV + self._bias_V
-        if all(draw.is_plain for draw in draws):
-            best_B = likeliest(scores_BV)
-            broken_B = scores_BV.gather(1, best_B[:, None]).isnan()[:, 0]
-            pairs = zip(best_B.tolist(), broken_B.tolist(), strict=True)
-            return [Choice(None if broken else token) for token, broken in pairs]
+        plain = [row for row, draw in enumerate(draws) if draw.is_plain]
+        if len(plain) == len(draws):
+            return _choose_plain(scores_BV)
+        others = [row for row, draw in enumerate(draws) if not draw.is_plain]
+        chosen = dict(zip(plain, _choose_plain(scores_BV[plain]), strict=True)) if plain else {}
+        found = self._choose_others(scores_BV[others], [draws[row] for row in others])
+        for row, token, error in zip(others, *found, strict=True):
+            chosen[row] = (
+                Choice(None, error=error)
+                if error
+                else _report(logits_BV[row], token, draws[row].sampling)
+            )
+        return [chosen[row] for row in range(len(draws))]
+
+    def _choose_others(
+        self, scores_BV: Tensor, draws: Sequence[Draw]
+    ) -> tuple[list[int], list[str | None]]:
+        """Return tokens of rows with penalties, constraints or draws; what keeps one from it."""
         scores_BV = scores_BV.to(torch.float32, copy=True)
-        broken = scores_BV.amax(-1).isnan().tolist()
+        errors = [NOT_FINITE if broken else None for broken in scores_BV.amax(-1).isnan().tolist()]
         for row, draw in enumerate(draws):
             if draw.is_biased:
                 draw.bias(scores_BV[row])
+            if draw.constraint is not None and errors[row] is None:
+                draw.constraint.mask(scores_BV[row])  # last: nothing may lift it
+                if not bool(scores_BV[row].amax() > -torch.inf):
+                    errors[row] = draw.constraint.error or NO_TOKEN
         tokens = likeliest(scores_BV).tolist()
         drawn = [
-            row for row, draw in enumerate(draws) if not draw.sampling.is_greedy and not broken[row]
+            row for row, draw in enumerate(draws) if not draw.sampling.is_greedy and not errors[row]
         ]
         if drawn:
             found = _draw_filtered(scores_BV[drawn], [draws[row] for row in drawn])
             for row, token in zip(drawn, found, strict=True):
                 tokens[row] = token
-        return [
-            Choice(None) if broken[row] else _report(logits_BV[row], tokens[row], draw.sampling)
-            for row, draw in enumerate(draws)
-        ]
+        return tokens, errors
+
+
+def _choose_plain(scores_BV: Tensor) -> list[Choice]:
+    """Return each row's likeliest token."""
+    best_B = likeliest(scores_BV)
+    broken_B = scores_BV.gather(1, best_B[:, None]).isnan()[:, 0]
+    pairs = zip(best_B.tolist(), broken_B.tolist(), strict=True)
+    return [Choice(None, error=NOT_FINITE) if broken else Choice(token) for token, broken in pairs]
 
 
 def allowed_rows(vocab_size: int, tokenizer: Tokenizer | None) -> Tensor:
