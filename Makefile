@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/tiny
 
-.PHONY: demo test test-real test-slow test-dist check format benchmark clean
+.PHONY: demo test test-real test-slow test-dist check package format benchmark clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/openqwen run tiny --out $(RUN)
@@ -31,6 +31,10 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# wheel and sdist, the wheel tried in a clean environment; a minute or two
+package: $(VENV)/dev.stamp
+	$(BIN)/python .ci/package.py
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
