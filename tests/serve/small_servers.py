@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 from tiny_exports import reciting_model, write
 
@@ -60,15 +61,18 @@ def small_app(*directories, config=None, lines=None, **model):
 
 
 class ServerProcess:
-    """`openqwen serve` as a user starts it, on a free port of this machine."""
+    """`openqwen serve` as a user starts it, on a free port; with `/v1/say` where asked for."""
 
-    def __init__(self, *arguments, port=0):
-        command = [sys.executable, "-m", "openqwen", "serve", *map(str, arguments)]
+    def __init__(self, *arguments, port=0, says=False):
+        program = (
+            [str(Path(__file__).parent / "say_server.py")] if says else ["-m", "openqwen", "serve"]
+        )
+        command = [sys.executable, *program, *map(str, arguments)]
         self.process = subprocess.Popen(
             [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True,
         )  # fmt: skip
-        self.lines = []
+        self.lines = []  # of standard error
         self._ready = threading.Event()
         self.port = None
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -124,3 +128,5 @@ class ServerProcess:
 
     def __exit__(self, *_):
         self.stop(signal.SIGKILL)
+        for error in self.events("error"):  # shown where the test fails
+            print(error["message"], error["traceback"])
