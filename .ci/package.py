@@ -21,6 +21,7 @@ BOUNDS_S = {"import openqwen": 0.3, "openqwen --help": 0.6}
 NOISE = 3
 REPEATS = 7
 IS_LIGHT = "import openqwen, sys; sys.exit('torch' in sys.modules)"
+IS_WHOLE = "import openqwen; [getattr(openqwen, name) for name in openqwen.__all__]"
 
 
 def run(*command: str | Path, cwd: Path, code: int = 0) -> str:
@@ -93,6 +94,7 @@ def try_out(python: Path, elsewhere: Path) -> None:
     """Do what a newcomer does first, with nothing but the base install."""
     openqwen = str(python.parent / "openqwen")
     run(python, "-c", IS_LIGHT, cwd=elsewhere)
+    run(python, "-c", IS_WHOLE, cwd=elsewhere)
     commands = {
         "import openqwen": [str(python), "-c", "import openqwen"],
         "openqwen --help": [openqwen, "--help"],
