@@ -44,6 +44,10 @@ class ServeConfig(Config):
     max_waiting_tokens: int = setting(
         1_000_000, "prompt and reply tokens of all that wait; one request is always let in", ge=1
     )
+    reserve_tokens: int = setting(
+        1024, "tokens of KV memory kept free ahead of each running reply; those that it may grow "
+        "beyond are taken as they come", ge=1,
+    )  # fmt: skip
     queue_timeout_s: float = setting(120.0, "seconds a request may wait for its turn", gt=0)
     request_timeout_s: float = setting(600.0, "seconds from a request's arrival to its end", gt=0)
     client_timeout_s: float = setting(30.0, "seconds that a client may stand still, reading", gt=0)

@@ -1,6 +1,6 @@
 """What a worker works on: replies and calls, and the items that it hands over while it does.
 
-job = Generation(request, client="alice", num_bytes=engine.bytes_of(900), hand_over=print)
+job = Generation(request, client="alice", hand_over=print)
 worker.submit(job)         # Started, then Pieces, then a Result or an ApiError
 """
 
@@ -52,7 +52,6 @@ class Job:
     Attributes:
         client: whose turn it takes.
         cost: tokens, for fair turns.
-        num_bytes: KV memory it may come to need.
         loop: the event loop that `hand_over` runs in; None for the worker's own thread.
         queued_at, started_at, first_token_at, ended_at: on `time.monotonic`'s clock.
     """
@@ -62,13 +61,12 @@ class Job:
         *,
         client: str,
         cost: int,
-        num_bytes: int = 0,
         hand_over: Callable[[Item], None],
         loop: asyncio.AbstractEventLoop | None = None,
         on_end: Callable[["Job", Item], None] | None = None,
     ) -> None:
         """Take who asks and who listens; `on_end` is called in the worker's thread."""
-        self.client, self.cost, self.num_bytes = client, cost, num_bytes
+        self.client, self.cost = client, cost
         self.hand_over, self.loop, self.on_end = hand_over, loop, on_end
         self.queued_at = time.monotonic()
         self.started_at: float | None = None
@@ -90,6 +88,11 @@ class Generation(Job):
         self.request = request
         self.number: int | None = None
         self._num_taken = 0
+
+    def tokens_ahead(self, reserve: int) -> int:
+        """Return its tokens once it has grown by `reserve` more, or to its end."""
+        now = len(self.request.prompt_ids) + len(self.request.ids)
+        return min(self.cost, now + reserve)
 
     def take(self, text: str) -> Piece | None:
         """Return a piece of text with the tokens that are new since the last; None for nothing."""

@@ -95,7 +95,7 @@ class _Engines(Collector):
         gauges = {
             "openqwen_running": "replies in the making",
             "openqwen_waiting": "requests that wait for their turn",
-            "openqwen_kv_used_bytes": "KV memory that running replies may come to need",
+            "openqwen_kv_used_bytes": "KV memory kept for running replies",
             "openqwen_kv_allocated_bytes": "KV memory taken from the system",
             "openqwen_kv_limit_bytes": "bound on KV memory",
         }

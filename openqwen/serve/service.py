@@ -182,10 +182,8 @@ class Service:
             ApiError: 429 if the queue is full, 400 if it is longer than the context or would never
                 fit into KV memory, 503 while the server stops.
         """
-        num_bytes = self._check(model, request)
-        stream = Stream(
-            model, request, client=client, num_bytes=num_bytes, on_end=self._told(model)
-        )
+        self._check(model, request)
+        stream = Stream(model, request, client=client, on_end=self._told(model))
         model.worker.submit(stream.job)
         owner = OWNER.get()
         if owner is not None:
@@ -196,10 +194,8 @@ class Service:
         self, model: ServedModel, request: Request, *, client: str
     ) -> ThreadStream:
         """Queue a request from any thread; the rest as `submit`."""
-        num_bytes = self._check(model, request)
-        stream = ThreadStream(
-            model, request, client=client, num_bytes=num_bytes, on_end=self._told(model)
-        )
+        self._check(model, request)
+        stream = ThreadStream(model, request, client=client, on_end=self._told(model))
         model.worker.submit(stream.job)
         return stream
 
@@ -260,8 +256,8 @@ class Service:
         on_end = self._on_end
         return None if on_end is None else lambda job, item: on_end(model.name, job, item)
 
-    def _check(self, model: ServedModel, request: Request) -> int:
-        """Return the KV bytes of a request at its longest; refuse what can never be served."""
+    def _check(self, model: ServedModel, request: Request) -> None:
+        """Refuse what can never be served."""
         longest, engine = most_tokens(request), model.worker.engine
         prompt = len(request.prompt_ids)
         if longest > model.lm.context:
@@ -282,4 +278,3 @@ class Service:
                 param="max_tokens",
                 code="context_length_exceeded",
             )
-        return num_bytes

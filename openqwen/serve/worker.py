@@ -5,9 +5,10 @@
     worker.cancel(job)
     worker.close()
 
-A job runs once the engine's KV memory holds it at its longest, so nothing that runs is ever sent
-back. Several engines on one machine take turns by steps (`Turns`): a step uses all processors, and
-two at once would each wait for the other's threads.
+A reply begins once the engine's KV memory holds it and all that run, each grown by
+`reserve_tokens` more or to its end. So replies are hardly ever sent back (the engine would compute
+them again: right, but late). Several engines on one machine take turns by steps (`Turns`): a step
+uses all processors, and two at once would each wait for the other's threads.
 """
 
 import asyncio
@@ -80,7 +81,6 @@ class EngineWorker:
         self._report = report or (lambda _, __: None)
         self._queue: FairQueue[Job] = FairQueue()
         self._running: dict[int, Generation] = {}
-        self._held_bytes = 0
         self._cancelled: list[Job] = []
         self._condition = threading.Condition()
         self._is_closed = False
@@ -100,8 +100,8 @@ class EngineWorker:
 
     @property
     def held_bytes(self) -> int:
-        """Return the KV memory that running replies may come to need."""
-        return self._held_bytes
+        """Return the KV memory that is kept for running replies."""
+        return sum(self._bytes_of(job) for job in list(self._running.values()))
 
     def submit(self, job: Job) -> None:
         """Queue a job; its `hand_over` is called from then on.
@@ -196,14 +196,18 @@ class EngineWorker:
                 self._post(job, ApiError(400, str(error), code="context_length_exceeded"))
                 continue
             self._running[job.number] = job
-            self._held_bytes += job.num_bytes
             self._post(job, Started())
 
     def _has_room(self, job: Job) -> bool:
         if isinstance(job, Call) or not self._running:
             return True
+        assert isinstance(job, Generation)
         is_free = len(self._running) < self.engine.config.max_num_seqs
-        return is_free and self._held_bytes + job.num_bytes <= self.engine.limit_bytes
+        return is_free and self.held_bytes + self._bytes_of(job) <= self.engine.limit_bytes
+
+    def _bytes_of(self, job: Generation) -> int:
+        """Return the KV memory to keep for a reply as it stands."""
+        return self.engine.bytes_of(job.tokens_ahead(self._config.reserve_tokens))
 
     def _run_call(self, call: Call) -> None:
         try:
@@ -274,7 +278,6 @@ class EngineWorker:
     def _leave(self, job: Generation) -> None:
         assert job.number is not None
         del self._running[job.number]
-        self._held_bytes -= job.num_bytes
         self.throughput.count_tokens(job.cost)
 
     def _fail(self, error: Exception) -> None:

@@ -130,6 +130,27 @@ def test_only_what_fits_at_its_longest_runs_so_nothing_is_preempted(endless):
     assert counts == [100] * (3 * most)
 
 
+def test_replies_that_may_grow_long_run_together_until_memory_is_short(endless):
+    """Each of these may fill a third of the memory; together they are right, one after another."""
+    config = ServeConfig(reserve_tokens=32)
+
+    async def talk(service, model):
+        engine = model.worker.engine
+        assert engine.bytes_of(300) * 3 > engine.limit_bytes * 0.6
+        requests = [model.request("a" * (n + 1), max_new_tokens=300) for n in range(6)]
+        streams = [await service.submit(model, r, client="a") for r in requests]
+        most = 0
+        while not all(stream.is_finished for stream in streams):
+            most = max(most, model.worker.num_running)
+            await asyncio.sleep(0.002)
+        return most, engine.stats(), [stream.result for stream in streams]
+
+    most, stats, results = run(endless, talk, config=config, kv_bytes=4_500_000)
+    assert most > 4_500_000 // (300 * 4096)
+    assert [(r.text, r.finish_reason) for r in results] == [("ba" * 150, "length")] * 6
+    assert stats.blocks_used == 0
+
+
 def test_a_client_with_many_requests_does_not_starve_another(endless):
     async def talk(service, model):
         order = []
