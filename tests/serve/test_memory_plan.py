@@ -85,12 +85,18 @@ def test_several_models_share_the_default_kv_memory(tmp_path, endless):
     assert sum(limits) == pytest.approx(whole, abs=2)
 
 
-QWEN = (
-    "{%- if tools %}\n    {{- '<|im_start|>system\\n' }}\n"
-    "    {%- if messages[0]['role'] == 'system' %}\n        {{- messages[0]['content'] }}\n    {%- else %}\n        {{- 'You are Qwen.' }}\n"
-    "    {%- endif %}\n{%- else %}\n    {{- '<|im_start|>system\\nYou are Qwen.<|im_end|>\\n' }}\n"
-    "{%- endif %}\n"
-)
+QWEN = """\
+{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- messages[0]['content'] }}
+    {%- else %}
+        {{- 'You are Qwen.' }}
+    {%- endif %}
+{%- else %}
+    {{- '<|im_start|>system\\nYou are Qwen.<|im_end|>\\n' }}
+{%- endif %}
+"""
 
 
 @pytest.mark.parametrize(
