@@ -5,6 +5,7 @@ run_agent(model, tools, "What is 17 * 23?", AgentConfig())
 """
 
 from collections.abc import Generator, Sequence
+from typing import Any
 
 from openqwen.agent.models import LocalModel, Options, Prompt, Reply
 from openqwen.infer.request import Result
@@ -16,9 +17,11 @@ from openqwen.serve.service import Service, ThreadStream
 class ServedTextModel:
     """The agent room's `TextModel` on a served model."""
 
-    def __init__(self, service: Service, model: ServedModel, client: str) -> None:
-        """Ask `model` in `client`'s name."""
+    def __init__(self, service: Service, model: ServedModel, client: str, **sampling: Any) -> None:
+        """Ask `model` in `client`'s name; `sampling` beside what agents' options have."""
         self.name = model.name
+        self._sampling = sampling
+        self._open: set[ThreadStream] = set()
         self._service, self._model, self._client = service, model, client
         self._local = LocalModel(model.lm, model.name, default_system=model.default_system)
 
@@ -36,6 +39,7 @@ class ServedTextModel:
         finally:
             for stream in streams:
                 stream.cancel()
+                self._open.discard(stream)
 
     def stream(self, prompt: Prompt, options: Options) -> Generator[str, None, Reply]:
         """Yield a reply in pieces of text; closing the generator ends it.
@@ -50,8 +54,14 @@ class ServedTextModel:
                     yield piece.text
         finally:
             stream.cancel()
+            self._open.discard(stream)
         assert stream.result is not None
         return _as_reply(stream.result)
+
+    def cancel(self) -> None:
+        """End the replies under way, from any thread."""
+        for stream in list(self._open):
+            stream.cancel()
 
     def _submit(self, prompt: Prompt, options: Options, seed: int) -> ThreadStream:
         ids = self._local.encode(prompt)
@@ -71,8 +81,11 @@ class ServedTextModel:
             temperature=options.temperature,
             top_p=options.top_p,
             seed=seed,
+            **self._sampling,
         )
-        return self._service.submit_from_thread(self._model, request, client=self._client)
+        stream = self._service.submit_from_thread(self._model, request, client=self._client)
+        self._open.add(stream)
+        return stream
 
 
 def _finish(stream: ThreadStream) -> Reply:

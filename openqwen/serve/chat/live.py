@@ -1,0 +1,29 @@
+"""A reply in the middle: what of it is thought, what is already the answer.
+
+split_live("Thought: easy.\nFinal Answer: 3", "react")     # ("easy.", "3")
+"""
+
+from openqwen.agent.config import Form
+
+FINAL, ACTION = "Final Answer:", "\nAction:"
+
+
+def split_live(text: str, form: Form) -> tuple[str, str]:
+    """Return the thought and the answer in a reply that may not be finished.
+
+    Args:
+        text: the reply so far.
+        form: how tools are called.
+    """
+    if form != "react":
+        before, _, _ = text.partition("<tool_call>")
+        is_call = before != text or text.lstrip().startswith(("{", "```json", "<tool"))
+        return (before.strip(), "") if is_call else ("", text)
+    thought, found, answer = text.partition(FINAL)
+    if found:
+        return _bare(thought), answer.strip()
+    return _bare(("\n" + text).partition(ACTION)[0]), ""
+
+
+def _bare(thought: str) -> str:
+    return thought.strip().removeprefix("Thought:").strip()
