@@ -17,6 +17,7 @@ from openqwen.core.config import parse_config, to_plain
 from openqwen.core.errors import UserError
 from openqwen.infer.config import EngineConfig, Sampling
 from openqwen.infer.constraint import Constraint
+from openqwen.infer.embed import mean_states
 from openqwen.infer.engine import Engine
 from openqwen.infer.fused import FusedLayer
 from openqwen.infer.grammar import Grammars
@@ -175,6 +176,25 @@ class LanguageModel:
         engine, settings, seeds = self._prepare(sampling, 1)
         request = Request(self.encode(prompt), settings, self._vocabulary, seeds[0])
         return (yield from engine.stream(request))
+
+    def embed(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Return a vector a prompt, (N, D) float32: the mean of its last hidden states.
+
+        Not scaled; similar texts have similar directions (`infer.embed`).
+
+        Raises:
+            UserError: if a prompt is longer than the context.
+        """
+        if isinstance(prompts, str):
+            raise TypeError("embed takes a list of texts; put the one text into a list")
+        texts = [self.encode(prompt) for prompt in prompts]
+        for i, ids in enumerate(texts):
+            if len(ids) > self.context:
+                raise UserError(
+                    f"text {i + 1} of {len(texts):,} has {len(ids):,} tokens, the context is "
+                    f"{self.context:,}; cut it into parts"
+                )
+        return mean_states(self.model, texts, long_context=self._methods())
 
     def engine(self, **settings: Any) -> Engine:
         """Return the engine behind `generate` and `stream`; settings as in `EngineConfig`.
