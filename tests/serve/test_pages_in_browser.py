@@ -124,7 +124,9 @@ def test_two_tabs_of_one_person_lose_nothing_and_a_second_person_begins_anew(bro
             assert time.monotonic() < deadline, read(folder / "votes-Lin.json")
             time.sleep(0.1)
         name(one, "Wang")
-        one.wait_for_function("document.getElementById('tally').textContent.startsWith('0 of 3')")
+        one.wait_for_function(
+            "() => document.getElementById('tally').textContent.startsWith('0 of 3')"
+        )
         assert read(folder / "votes-Lin.json")["votes"] == expected
 
 
@@ -161,5 +163,7 @@ def test_each_kind_of_page_saves_and_shows_what_was_saved(browser, tmp_path):
         page.keyboard.press("b")
         wait_for(page, "saved 已保存 ")
         page.select_option("#who", "model")  # another marker: begins anew
-        page.wait_for_function("document.getElementById('tally').textContent === 'no marks yet'")
+        page.wait_for_function(
+            "() => document.getElementById('tally').textContent === 'no marks yet'"
+        )
         assert [m["mark"] for m in read(documents / "audit-marks-Lin.json")["marks"]] == ["bad"]

@@ -6,7 +6,8 @@
 //   content()        what is saved, as JSON
 //   rows()           {key: row}, what the page holds now
 //   rowsOf(content)  the same of something saved
-//   put(key, row)    take a row over, or none; then show() is called
+//   put(key, row)    take a row over, or none
+//   show(isAtWork)   after that: draw; with marks under way the place stays
 // and calls changed(key) at each mark. Rows changed here win over what the server holds, all others
 // are the server's: so two tabs, or two machines, of one person lose nothing.
 function saving(page) {
@@ -60,7 +61,7 @@ function saving(page) {
       if (content) page.put(key, theirs[key]);
       else unsaved.add(key);  // nothing is kept there yet: what is here goes there
     }
-    page.show();
+    page.show(unsaved.size > 0);
     isLoaded = true;
     if (content && !unsaved.size) tell("saved before 已有: " + Object.keys(theirs).length, true);
   }
@@ -115,7 +116,7 @@ function saving(page) {
     if (who) for (const key of Object.keys(page.rows())) page.put(key, undefined);
     if (who) tell(`${who}: saved. Now 现在: ${name}`, true);
     who = name; role = as; version = null; isLoaded = false; delay = FIRST_MS;
-    page.show();
+    page.show(unsaved.size > 0);
     remember();
     soon(0);
   }
