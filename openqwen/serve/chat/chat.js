@@ -134,6 +134,11 @@ window.openqwen = (() => {
   };
   const NAMES = ["model", "tools", "system", "temperature", "top_p", "top_k", "max_tokens",
     "seed", "repetition_penalty"];
+  let seen = "";
+  const keepSeen = () => { // gradio tells of changes at an answer's end only
+    const text = document.querySelector("#oq-talk textarea")?.value || "";
+    if (text !== seen) { seen = text; keep(text); }
+  };
   const keepChoices = (values) => {
     const choices = Object.fromEntries(NAMES.map((name, i) => [name, values[i]])
       .filter(([, value]) => value !== undefined && value !== null));
@@ -345,8 +350,10 @@ window.openqwen = (() => {
     prefersDark.addEventListener("change", () => setTimeout(paint));
     new MutationObserver(watch).observe(document.body, { childList: true, subtree: true,
       attributes: true, attributeFilter: ["class", "style"] });
+    setInterval(keepSeen, 250);
     setTimeout(look, 3000);
   });
+  window.addEventListener("pagehide", keepSeen);
   window.addEventListener("storage", draw);
-  return { picked, keep, keepChoices };
+  return { picked, keepChoices };
 })();

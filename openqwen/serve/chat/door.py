@@ -36,6 +36,12 @@ _GET = re.compile(
     r"|/gradio_api/(?:info/?|app_id/?|startup-events|theme\.css|queue/data|heartbeat/[\w-]+)"
 )
 _POST = re.compile(r"/gradio_api/(?:queue/join/?|run/predict/?|api/predict/?|cancel|reset/?)")
+ICON = (
+    '<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 '
+    "viewBox=%220 0 16 16%22%3E%3Ccircle cx=%227%22 cy=%227%22 r=%225%22 fill=%22none%22 "
+    'stroke=%22%236366f1%22 stroke-width=%223%22/%3E%3C/svg%3E">'
+)
+MANIFEST = b'<link rel="manifest" href="/manifest.json" />'
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _LASTING = ("/assets/", "/static/")
 
@@ -43,9 +49,10 @@ _LASTING = ("/assets/", "/static/")
 class Door:
     """Middleware around gradio's application alone."""
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, path: str) -> None:
-        """Stand before gradio's application, which is mounted at `path`."""
+    def __init__(self, app: ASGIApp, sessions: Sessions, path: str, *, head: str = "") -> None:
+        """Stand before gradio's application, mounted at `path`; `head` goes into its page's."""
         self._app, self._sessions, self._path = app, sessions, path
+        self._head = (ICON + head + "</head>").encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the end of a tab's heartbeat is the end of the tab."""
@@ -57,6 +64,24 @@ class Door:
             await PlainTextResponse("not found", 404)(scope, receive, send)
             return
 
+        is_page = path in ("", "/") and scope["method"] == "GET"
+        begin: Message = {}
+        body = bytearray()
+
+        async def pass_page(message: Message) -> None:
+            """Hold the page back until it is whole, then send it with our head."""
+            nonlocal begin
+            if message["type"] == "http.response.start":
+                begin = message
+                return
+            body.extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            page = bytes(body).replace(MANIFEST, b"").replace(b"</head>", self._head, 1)
+            MutableHeaders(scope=begin)["content-length"] = str(len(page))
+            await pass_on(begin)
+            await send({"type": "http.response.body", "body": page})
+
         async def pass_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -66,7 +91,7 @@ class Door:
             await send(message)
 
         try:
-            await self._app(scope, receive, pass_on)
+            await self._app(scope, receive, pass_page if is_page else pass_on)
         finally:
             if path.startswith(_HEARTBEAT):
                 tab = path.removeprefix(_HEARTBEAT)

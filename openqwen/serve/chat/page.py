@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from importlib.resources import files
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
@@ -57,12 +58,11 @@ def mount_chat(app: FastAPI) -> None:
         i18n=translations(),
         theme=theme,
         css=_read("chat.css"),
-        head=f"<script>{_read('chat.js')}</script>",
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
     mounted = app.router.routes[-1]
     assert isinstance(mounted, Mount)
-    mounted.app = Door(mounted.app, sessions, PATH)
+    mounted.app = Door(mounted.app, sessions, PATH, head=f"<script>{_read('chat.js')}</script>")
     _end_with(app, sessions)
 
 
@@ -71,7 +71,7 @@ def _end_with(app: FastAPI, sessions: Sessions) -> None:
     inner = app.router.lifespan_context
 
     @contextlib.asynccontextmanager
-    async def lifespan(running: FastAPI) -> AsyncIterator[object]:
+    async def lifespan(running: FastAPI) -> AsyncIterator[Any]:
         async def sweep() -> None:
             while True:
                 await asyncio.sleep(SWEEP_S)

@@ -23,7 +23,7 @@ from openqwen.agent.trace import ENDINGS, Trace
 from openqwen.serve.chat.live import split_live
 from openqwen.serve.chat.replies import pick_seed, sampling
 from openqwen.serve.chat.sessions import Session
-from openqwen.serve.chat.talk import Message, Step, Talk, as_data_url
+from openqwen.serve.chat.talk import Ending, Message, Step, Talk, as_data_url
 from openqwen.serve.models import ServedModel
 from openqwen.serve.service import Service
 from openqwen.serve.text_model import ServedTextModel
@@ -75,7 +75,8 @@ class _Answer:
 
     def __init__(self, form: Form) -> None:
         self.form, self.steps, self.live = form, list[Step](), ""
-        self.content, self.ending, self.error = "", "", ""
+        self.content, self.error = "", ""
+        self.ending: Ending = ""
         self.num_prompt = self.num_new = 0
         self.is_ended = False
         self._writing_s, self._began = 0.0, 0.0

@@ -14,7 +14,7 @@ from openqwen.serve.chat.parts import CHOICES, Parts
 from openqwen.serve.chat.sessions import Sessions
 from openqwen.serve.chat.talk import Choices
 
-FORMULAS = [
+FORMULAS: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
@@ -54,8 +54,8 @@ def build_view(state: State, sessions: Sessions) -> gr.Blocks:
         opener = gr.Button("open", elem_id="oq-open", visible="hidden")
         parts = Parts(chatbot, talk, box, send, stop, choices)
         _bind(blocks, Handlers(state, sessions, parts), parts, opener)
-    blocks.queue(default_concurrency_limit=None, api_open=False)
-    return blocks
+    queued: gr.Blocks = blocks.queue(default_concurrency_limit=None, api_open=False)
+    return queued
 
 
 def _choices(state: State) -> dict[str, Any]:
@@ -100,9 +100,6 @@ def _bind(blocks: gr.Blocks, handlers: Handlers, parts: Parts, opener: gr.Button
     picked = "() => [window.openqwen.picked()]"
     opener.click(handlers.open, [parts.talk], everything, js=picked, **quiet)
     blocks.load(handlers.open, [parts.talk], everything, js=picked, **quiet)
-    parts.talk.change(
-        None, [parts.talk], None, js="(text) => { window.openqwen.keep(text) }", **quiet
-    )
     choices = [parts.choices[name] for name in CHOICES]
     keep = "(...values) => { window.openqwen.keepChoices(values) }"
     gr.on([part.change for part in choices], None, choices, None, js=keep, **quiet)
