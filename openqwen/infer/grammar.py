@@ -43,13 +43,14 @@ class Grammars:
             UserError: if llguidance is not installed.
         """
         try:
-            from llguidance import LLMatcher, LLTokenizer
+            from llguidance import LLMatcher, LLParserLimits, LLTokenizer
         except ImportError:
             raise UserError(
                 f"replies held to a schema need llguidance: {fix_for('llguidance')}"
             ) from None
         self._controls = tokenizer.control_tokens
         self._matcher = LLMatcher
+        self._limits = LLParserLimits(verbose_errors=False)  # else they quote what was written
         tokens: Any = _Tokens(tokenizer, vocab_size, stop_ids)
         self._tokens = LLTokenizer(tokens, len(tokens.tokens), tokens.stop_ids)
 
@@ -121,7 +122,7 @@ class Grammars:
         self._start(self._matcher.grammar_from_json_schema(schema), what)
 
     def _start(self, grammar: str, what: str) -> Constraint:
-        matcher = self._matcher(self._tokens, grammar, log_level=0)
+        matcher = self._matcher(self._tokens, grammar, log_level=0, limits=self._limits)
         if matcher.is_error():
             raise UserError(f"{what} cannot be followed: {_explain(matcher.get_error())}")
         return _Matching(matcher)
@@ -194,7 +195,10 @@ def _quoted(text: str) -> str:
 
 def _explain(message: str) -> str:
     """Return llguidance's message as one line for who wrote the schema."""
-    line = " ".join(message.split())
+    line = " ".join(message.replace("<non-verbose/>", "").split())
+    line = line.removeprefix("parser Error: ")
+    if line.startswith("Current row has"):
+        return "too many ways to go on at one place; fewer properties or alternatives may do"
     if line.startswith("Unimplemented keys: "):
         names = line.removeprefix("Unimplemented keys: ").strip("[]").replace('"', "")
         return f"not supported: {names}; leave them out and check them in the reply"
