@@ -107,6 +107,9 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help=f"{fields['tools'].description}: calculator, plot, python; several with commas",
     )
+    group.add_argument(
+        "--no-chat", action="store_true", help="leave out the chat page (and what it needs)"
+    )
     group.add_argument("--pages", nargs="+", metavar="DIR", help=fields["pages"].description)
     group.add_argument(
         "--log-contents", action="store_true", help=fields["log_contents"].description
@@ -167,6 +170,7 @@ def _server_changes(args: argparse.Namespace) -> dict[str, Any]:
     changes |= {
         "allow_no_key": args.allow_no_key or None,
         "log_contents": args.log_contents or None,
+        "chat": False if args.no_chat else None,
         "allowed_hosts": args.allowed_hosts or None,
         "cors_origins": args.cors_origins or None,
         "pages": args.pages,

@@ -19,7 +19,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 import openqwen
 from openqwen.serve.access import Access
 from openqwen.serve.api.routes import add_api
-from openqwen.serve.chat.page import mount_chat
 from openqwen.serve.config import ServeConfig
 from openqwen.serve.errors import ApiError, error_body
 from openqwen.serve.guard import Guard
@@ -64,7 +63,10 @@ def build_app(models: Models, config: ServeConfig, *, log: JsonLog | None = None
     add_login(app)
     add_api(app)
     add_pages(app)
-    mount_chat(app)
+    if config.chat and models.list():
+        from openqwen.serve.chat.page import mount_chat  # its library takes seconds to import
+
+        mount_chat(app)
     app.add_middleware(Guard, app_state=app.state, log=log or JsonLog())
     if config.cors_origins:
         app.add_middleware(
@@ -85,8 +87,11 @@ async def _tell(_: Request, error: Exception) -> JSONResponse:
 def _add_own_routes(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:
-        has_model = bool(app.state.models.list())
-        return RedirectResponse("/chat/" if has_model else "/pages/")
+        config = app.state.config
+        has_chat = config.chat and app.state.models.list()
+        return RedirectResponse(
+            "/chat/" if has_chat else "/pages/" if config.pages else "/openapi.json"
+        )
 
     @app.get("/health", include_in_schema=False)
     async def health() -> JSONResponse:

@@ -58,6 +58,7 @@ class ServeConfig(Config):
     max_connections: int = setting(1000, "open connections; then the longest idle one goes", ge=8)
     login_hours: float = setting(12.0, "hours that a browser stays logged in", gt=0)
     log_contents: bool = setting(False, "write prompts and replies to the log, too")
+    chat: bool = setting(True, "show the chat page at /chat/")
     tools: tuple[Literal["calculator", "plot", "python"], ...] = setting(
         (), "tools that the chat page may run"
     )

@@ -77,7 +77,7 @@ class _Exchange:
         given = self._headers.get("x-request-id", "")
         self._id = given if REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
         self._path: str = scope["path"]
-        self._status, self._note = 0, ""
+        self._status, self._note, self._is_whole = 0, "", False
         self._extra: dict[str, str] = {}
         self._caller: Caller | None = None
         self._body = b""
@@ -175,7 +175,8 @@ class _Exchange:
         """End the request's replies as soon as its client leaves."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._note = self._note or "client left"
+        if not self._is_whole:
+            self._note = self._note or "client left"
         self._owned.close()
         self._gone.set()
 
@@ -190,6 +191,8 @@ class _Exchange:
         try:
             async with asyncio.timeout(self._state.config.client_timeout_s):
                 await self._send(message)
+            if message["type"] == "http.response.body":
+                self._is_whole = not message.get("more_body", False)
         except TimeoutError:
             self._note = "client stood still"
             self._owned.close()

@@ -121,6 +121,7 @@ class DrainingServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # an address that anybody can make up bounds nobody
                 timeout_keep_alive=max(1, round(config.idle_timeout_s)),
                 timeout_graceful_shutdown=round(LAST_WORDS_S),
                 backlog=config.max_connections,

@@ -50,7 +50,7 @@ class Lines:
 @contextlib.contextmanager
 def small_app(*directories, config=None, lines=None, **model):
     """The application on models of these directories; ends their workers afterwards."""
-    config = config or ServeConfig()
+    config = (config or ServeConfig()).model_copy(update={"chat": False})
     log = JsonLog(lines or Lines())
     entries = [ModelConfig(path=str(path), **model) for path in directories]
     models = open_models(entries, config, report=log.failure)
@@ -63,13 +63,13 @@ def small_app(*directories, config=None, lines=None, **model):
 class ServerProcess:
     """`openqwen serve` as a user starts it, on a free port; with `/v1/say` where asked for."""
 
-    def __init__(self, *arguments, port=0, says=False):
+    def __init__(self, *arguments, port=0, says=False, chat=False):
         program = (
             [str(Path(__file__).parent / "say_server.py")] if says else ["-m", "openqwen", "serve"]
         )
         command = [sys.executable, *program, *map(str, arguments)]
         self.process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            [*command, "--port", str(port), *([] if chat else ["--no-chat"])], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True,
         )  # fmt: skip
         self.lines = []  # of standard error

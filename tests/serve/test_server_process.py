@@ -83,6 +83,7 @@ def test_the_log_line_of_a_reply_has_its_counts_and_times(server):
     line = server.events()[-1]
     assert (line["model"], line["prompt_tokens"], line["new_tokens"]) == ("m", 1, 20)
     assert line["finish"] == "length"
+    assert "note" not in line
     assert 0 <= line["queue_s"] <= line["ttft_s"] <= line["total_s"]
 
 
