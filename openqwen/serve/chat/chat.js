@@ -117,7 +117,7 @@ window.openqwen = (() => {
   const keep = (text) => {
     let talk;
     try { talk = JSON.parse(text); } catch { return; }
-    if (!talk || !talk.id || !talk.messages || !talk.messages.length) return;
+    if (!talk || !talk.messages || !talk.messages.length || !talk.id) return;
     const before = read(talk.id);
     if (before && before.title && before.renamed) {
       talk.title = before.title;
@@ -150,7 +150,8 @@ window.openqwen = (() => {
   const open = (id) => {
     choose(id);
     document.getElementById("oq-open")?.click();
-    box()?.focus();
+    if (isPhone()) toggleSide(false);
+    else box()?.focus();
   };
   const begin = () => {
     waiting = { id: newId(), messages: [], choices: lastChoices() };
@@ -314,7 +315,14 @@ window.openqwen = (() => {
     setTimeout(look, isLost ? 1000 : 3000);
   };
 
-  // ---- keys
+  // ---- keys and small screens
+  const isPhone = () => window.innerWidth <= 768;
+  const toggleSide = (isOpen) => {
+    const side = document.getElementById("oq-sidebar");
+    if (side && side.classList.contains("open") !== isOpen) {
+      side.querySelector(".toggle-button")?.click();
+    }
+  };
   const onKey = (event) => {
     if (event.key === "Escape") {
       const stop = document.getElementById("oq-stop");
@@ -324,6 +332,7 @@ window.openqwen = (() => {
       event.stopImmediatePropagation(); // the Enter that ends an input method's word
     }
   };
+  let isReady = false;
   const watch = () => {
     drawTop();
     drawWelcome();
@@ -331,6 +340,11 @@ window.openqwen = (() => {
     if (side && !side.childElementCount) draw();
     const input = box();
     if (input && !input.hasAttribute("aria-label")) input.setAttribute("aria-label", words.sending);
+    if (input && !input.disabled && !isReady) {
+      isReady = true;
+      if (isPhone()) toggleSide(false);
+      else input.focus();
+    }
     const state = document.getElementById("oq-state");
     const stop = document.getElementById("oq-stop");
     const isBusy = Boolean(stop && stop.offsetParent);

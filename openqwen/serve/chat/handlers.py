@@ -84,6 +84,7 @@ class Handlers:
         return {
             parts.chatbot: show(talk),
             parts.talk: write_talk(talk),
+            parts.box: gr.update(interactive=True),  # not before the conversation is here
             **{parts.choices[name]: choices[name] for name in CHOICES},
             **self._buttons(is_busy=False),
         }

@@ -43,7 +43,7 @@ def build_view(state: State, sessions: Sessions) -> gr.Blocks:
         with gr.Row(elem_id="oq-ask", equal_height=False):
             box = gr.Textbox(
                 elem_id="oq-box", label=label("message"), show_label=False, container=False,
-                placeholder=label("ask"), lines=1, max_lines=8, scale=1, autofocus=True,
+                placeholder=label("ask"), lines=1, max_lines=8, scale=1, interactive=False,
                 html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
             )  # fmt: skip
             send = gr.Button(label("send"), elem_id="oq-send", variant="primary", scale=0)
