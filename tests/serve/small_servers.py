@@ -64,14 +64,15 @@ class ServerProcess:
     """`openqwen serve` as a user starts it, on a free port; with `/v1/say` where asked for."""
 
     def __init__(self, *arguments, port=0, says=False, chat=False):
-        program = (
-            [str(Path(__file__).parent / "say_server.py")] if says else ["-m", "openqwen", "serve"]
-        )
-        command = [sys.executable, *program, *map(str, arguments)]
+        here = Path(__file__).parent
+        program = [str(here / "say_server.py")] if says else ["-m", "openqwen", "serve"]
+        options = ["--port", str(port), *([] if chat else ["--no-chat"])]
         self.process = subprocess.Popen(
-            [*command, "--port", str(port), *([] if chat else ["--no-chat"])], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            [sys.executable, *program, *map(str, arguments), *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-        )  # fmt: skip
+        )
         self.lines = []  # of standard error
         self._ready = threading.Event()
         self.port = None
