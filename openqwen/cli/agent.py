@@ -13,6 +13,7 @@ MANUAL = """\
 The model is a directory, a GGUF file, a hub id or an OpenAI-compatible endpoint. Python runs in
 the sandbox only."""
 DOCS = "docs/agent.md"
+EXIT_CODES = {0: "answered (with --ask)", 1: "ended without an answer"}
 EXAMPLE = 'openqwen agent runs/tiny/chat --tools calculator --ask "What is 17 * 23?"'
 _OPTIONS = {
     "steps": "max_steps",
@@ -32,14 +33,15 @@ _OPTIONS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_model_arguments(parser)
-    parser.add_argument(
+    tools = parser.add_argument_group("tools")
+    tools.add_argument(
         "--tools",
         default="calculator",
         metavar="NAMES",
         help="of calculator, files, search, plot, python; several with commas (calculator)",
     )
-    parser.add_argument("--folder", metavar="DIR", help="what files and search may see")
-    parser.add_argument(
+    tools.add_argument("--folder", metavar="DIR", help="what files and search may see")
+    tools.add_argument(
         "--form",
         choices=("react", "tool_call", "functions"),
         default=AgentConfig.model_fields["form"].default,
@@ -49,9 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ask", metavar="TEXT", help="answer this and leave; - reads the input")
     parser.add_argument("--trace", metavar="DIR", help="keep each run's trace and files here")
     parser.add_argument("--quiet", action="store_true", help="with --ask: print the answer alone")
+    bounds = parser.add_argument_group("bounds and sampling")
     for option, name in _OPTIONS.items():
         field = AgentConfig.model_fields[name]
-        parser.add_argument(
+        bounds.add_argument(
             "--" + option.replace("_", "-"),
             type=type(field.default),
             metavar="N" if isinstance(field.default, int) else "X",

@@ -35,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model directory, GGUF file, hub id or endpoint (http://…#model); or `list` for the "
         "tasks there are, or `compare DIR DIR` for two runs of this verb",
     )
-    parser.add_argument("--suite", choices=SUITES, help="the tasks of a table of the report")
-    parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="tasks by name")
-    parser.add_argument(
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--suite", choices=SUITES, help="the tasks of a table of the report")
+    measured.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="tasks by name")
+    measured.add_argument(
         "--data",
         nargs="+",
         default=[],
@@ -45,15 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with benchmarks in their original forms (docs/evaluation.md); for the reward "
         "suite files of preference pairs",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="items a task, drawn by the seed")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (0)")
-    parser.add_argument("--shots", type=int, metavar="N", help="examples before a question")
-    parser.add_argument(
+    measured.add_argument("--limit", type=int, metavar="N", help="items a task, drawn by the seed")
+    measured.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (0)")
+    measured.add_argument("--shots", type=int, metavar="N", help="examples before a question")
+    measured.add_argument(
         "--chat",
         action="store_true",
         help="conversations, not plain texts (on for the suites chat and tools)",
     )
-    parser.add_argument(
+    measured.add_argument(
         "--trained-on",
         nargs="+",
         default=[],
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the model's training texts: items found in them are marked, and the score on the "
         "others printed",
     )
-    parser.add_argument(
+    measured.add_argument(
         "--max-tokens",
         type=int,
         default=MAX_TOKENS,

@@ -84,20 +84,22 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         help="tasks and tool calls that people wrote; accepted samples of earlier rounds, too",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="directory to write")
-    parser.add_argument("--kind", nargs="+", choices=("general", "tools"), help="(general)")
-    parser.add_argument("--languages", nargs="+", choices=("en", "zh"), help="(en zh)")
-    parser.add_argument("--num", type=int, metavar="N", help="raw samples a kind and round (100)")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds with this model (1)")
-    parser.add_argument(
+    made = parser.add_argument_group("what is written")
+    made.add_argument("--kind", nargs="+", choices=("general", "tools"), help="(general)")
+    made.add_argument("--languages", nargs="+", choices=("en", "zh"), help="(en zh)")
+    made.add_argument("--num", type=int, metavar="N", help="raw samples a kind and round (100)")
+    made.add_argument("--rounds", type=int, metavar="N", help="rounds with this model (1)")
+    made.add_argument(
         "--form", choices=("chat", "text"), help="how answers are asked for; text: a base model"
     )
-    parser.add_argument(
+    tools = parser.add_argument_group("tools")
+    tools.add_argument(
         "--tools",
         default="",
         metavar="NAMES",
         help="tools that are executed, as calculator,search; others are only described",
     )
-    parser.add_argument("--folder", metavar="DIR", help="what file tools may read")
+    tools.add_argument("--folder", metavar="DIR", help="what file tools may read")
     parser.add_argument(
         "--against",
         nargs="+",
@@ -105,7 +107,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="benchmark files that no sample may overlap with (13-grams)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (0)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (0)")
     parser.add_argument("--quantize", choices=("int8", "int4"), help="weights of 8 or 4 bits")
     parser.add_argument(
         "--set",

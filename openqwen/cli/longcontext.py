@@ -30,44 +30,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="plain text, one document a file, or .jsonl, .json or .parquet, one a row; .gz too",
     )
-    parser.add_argument(
+    perplexity = parser.add_argument_group("perplexity by length")
+    perplexity.add_argument(
         "--lengths",
         type=int,
         nargs="+",
         metavar="N",
         help="in tokens; the largest is a multiple of all (½ to 16 × the training's, up to 16,384)",
     )
-    parser.add_argument(
+    perplexity.add_argument(
         "--methods",
         nargs="*",
         choices=METHODS,
         metavar="NAME",
         help=f"rows beside no method: {' '.join(METHODS)} (all)",
     )
-    parser.add_argument(
+    perplexity.add_argument(
         "--windows",
         type=int,
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="windows of the lowest and highest layer, in tokens (½ and 4 × the training's)",
     )
-    parser.add_argument("--documents", type=int, default=8, help="documents used at most (8)")
-    parser.add_argument(
+    perplexity.add_argument("--documents", type=int, default=8, help="documents used at most (8)")
+    passkeys = parser.add_argument_group("passkeys")
+    passkeys.add_argument(
         "--passkey-lengths", type=int, nargs="+", metavar="N", help="in tokens (the lengths)"
     )
-    parser.add_argument(
+    passkeys.add_argument(
         "--depths",
         type=float,
         nargs="+",
         metavar="X",
         help="places of the passkey, 0 at the start and 1 at the end (0.1 0.5 0.9)",
     )
-    parser.add_argument(
+    passkeys.add_argument(
         "--trials", type=int, default=4, help="passkeys a length and depth; 0 for no grid (4)"
     )
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (auto)")
-    parser.add_argument("--seed", type=int, default=0, help="draws the passkeys (0)")
+    passkeys.add_argument("--seed", type=int, default=0, help="draws the passkeys (0)")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the passkey grid there, as PNG"
     )

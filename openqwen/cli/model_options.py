@@ -27,41 +27,43 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how a model is loaded."""
-    parser.add_argument(
+    loading = parser.add_argument_group("loading the model")
+    loading.add_argument(
         "--adapter",
         metavar="DIR",
         help="a LoRA adapter (ours or PEFT's) to fold in; an adapter directory given as MODEL "
         "brings its base along",
     )
-    parser.add_argument(
+    loading.add_argument(
         "--context",
         type=int,
         metavar="N",
         help="tokens to be ready for; beyond the training length it switches on dynamic NTK, LogN "
         "and windows",
     )
-    parser.add_argument(
+    loading.add_argument(
         "--recompute",
         action="store_true",
         help="feed the whole text again where it grows past a step of dynamic NTK: exact, slower",
     )
-    parser.add_argument(
+    loading.add_argument(
         "--dtype",
         default="auto",
         choices=("auto", "float32", "bfloat16", "float16"),
         help="compute type (auto: bfloat16 where the hardware multiplies it)",
     )
-    parser.add_argument(
+    loading.add_argument(
         "--quantize",
         choices=("int8", "int4"),
         help="weights of 8 or 4 bits: faster, nearly the same (docs/performance.md)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (auto)")
+    loading.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (auto)")
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how the next token is chosen and when to stop."""
-    parser.add_argument("--greedy", action="store_true", help="always take the likeliest token")
+    sampling = parser.add_argument_group("choosing tokens")
+    sampling.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     defaults = {"temperature": TEMPERATURE, "top_p": TOP_P}
     for name in (
         "max_new_tokens",
@@ -76,13 +78,13 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         field = Sampling.model_fields[name]
         default = defaults.get(name, field.default)
-        parser.add_argument(
+        sampling.add_argument(
             "--" + name.replace("_", "-"),
             type=type(field.default),
             metavar="N" if isinstance(field.default, int) else "X",
             help=f"{field.description} ({default})",
         )
-    parser.add_argument(
+    sampling.add_argument(
         "--stop",
         action="append",
         default=[],
@@ -94,14 +96,15 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     fields = EngineConfig.model_fields
-    parser.add_argument(
+    engine = parser.add_argument_group("the engine")
+    engine.add_argument(
         "--kv-dtype",
         default="auto",
         choices=("auto", "int8"),
         help=f"{fields['kv_dtype'].description} (auto: as the model computes)",
     )
-    parser.add_argument("--kv-bytes", type=int, metavar="N", help=fields["kv_bytes"].description)
-    parser.add_argument(
+    engine.add_argument("--kv-bytes", type=int, metavar="N", help=fields["kv_bytes"].description)
+    engine.add_argument(
         "--deterministic", action="store_true", help=fields["deterministic"].description
     )
 

@@ -44,21 +44,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("vocab", f"rows of the embedding ({VOCABULARY_ROWS:,})"),
     ):
         model.add_argument(f"--{name}", type=int, metavar="N", help=meaning)
-    parser.add_argument("--gpus", type=int, default=8, metavar="N", help="how many devices (8)")
-    parser.add_argument(
+    devices = parser.add_argument_group("devices")
+    devices.add_argument("--gpus", type=int, default=8, metavar="N", help="how many devices (8)")
+    devices.add_argument(
         "--gpu", default="h100-80g", metavar="NAME", help="which (h100-80g; a wrong name lists all)"
     )
-    parser.add_argument("--gpus-per-node", type=int, metavar="N", help="as their maker builds them")
-    parser.add_argument(
+    devices.add_argument(
+        "--gpus-per-node", type=int, metavar="N", help="as their maker builds them"
+    )
+    training = parser.add_argument_group("the training")
+    training.add_argument(
         "--context", type=int, metavar="N", help="tokens a sequence (the model's training length)"
     )
-    parser.add_argument(
+    training.add_argument(
         "--batch-tokens",
         default="4M",
         metavar="N",
         help="tokens a step; K and M are powers of 1,024 here (4M: 2,048 sequences of 2,048)",
     )
-    parser.add_argument(
+    training.add_argument(
         "--tokens", metavar="N", help="to train on, such as 3T (the report's amount, else 1T)"
     )
     parser.add_argument(

@@ -14,6 +14,7 @@ MANUAL = """\
 Loopback only unless told otherwise, and never beyond this machine without a key. With --pages alone
 it serves the pages that other verbs wrote, which then save marks and votes by themselves."""
 DOCS = "docs/serving.md"
+EXIT_CODES = {0: "drained and ended", 1: "a second signal ended it at once"}
 EXAMPLE = """\
 openqwen serve runs/tiny/chat --context 2048
 openqwen serve --pages corpus/documents votes arena made"""

@@ -8,6 +8,7 @@ HELP = "show a run's stages: state, time, memory, size"
 MANUAL = """\
 Reads manifests only and changes nothing; it may run beside the run itself."""
 DOCS = "docs/architecture.md"
+EXIT_CODES = {1: "a finished stage is damaged"}
 EXAMPLE = "openqwen status runs/tiny --verify"
 
 

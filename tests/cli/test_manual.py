@@ -54,6 +54,13 @@ def test_every_argument_says_what_it_is_for(path):
 
 
 @pytest.mark.parametrize("path", PARSERS, ids=" ".join)
+def test_many_options_are_grouped(path):
+    for group in PARSERS[path]._action_groups:
+        if group.title != "the server":  # its settings are one list
+            assert len(group._group_actions) <= 12, group.title
+
+
+@pytest.mark.parametrize("path", PARSERS, ids=" ".join)
 def test_a_default_that_is_not_nothing_is_told(path):
     for action in PARSERS[path]._actions:
         is_plain = isinstance(action.default, int | float | str) and action.nargs != 0

@@ -36,16 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CODE",
         help="ISO 639-1 code it judges; may be given often for classifiers (none: any language)",
     )
+    texts = parser.add_argument_group("texts to learn from")
     for option, what in (
         ("in", "good texts, for perplexity and model: files or folders of .jsonl .parquet .txt"),
         ("good", "good (clean) samples of a classifier"),
         ("bad", "bad (offensive) samples of a classifier"),
         ("documents", "Parquet files of documents and drops that --marks speaks of"),
     ):
-        parser.add_argument(
+        texts.add_argument(
             f"--{option}", dest=f"{option}_paths", nargs="+", default=[], metavar="PATH", help=what
         )
-    parser.add_argument("--marks", help="marks saved by an audit page, in place of good and bad")
+    texts.add_argument("--marks", help="marks saved by an audit page, in place of good and bad")
     parser.add_argument("--model", help="model directory, for --kind model")
     parser.add_argument("--prefix", default="", help="before the scores' names in documents")
     parser.add_argument(

@@ -7,6 +7,7 @@ HELP = "try out which levels of isolation this machine gives"
 MANUAL = """\
 Each part is tried out, not guessed."""
 DOCS = "docs/sandbox.md"
+EXIT_CODES = {0: "the full level can be had", 1: "it can't"}
 EXAMPLE = "openqwen sandbox check"
 
 

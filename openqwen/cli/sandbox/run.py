@@ -14,6 +14,7 @@ MANUAL = """\
 The program sees an empty folder and the files given, no network, no other process. The exit
 code tells how it ended."""
 DOCS = "docs/sandbox.md"
+EXIT_CODES = {0: "the program ended well", 1: "it did not; the JSON says how"}
 EXAMPLE = """
 openqwen sandbox run answer.py --timeout 5 --memory-mb 256
 openqwen sandbox run plot.py --file data.csv --keep '*.png' --out plots
