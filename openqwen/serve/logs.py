@@ -5,6 +5,7 @@ log.event("request", path="/v1/chat/completions", status=200, new_tokens=40)
 log.failure("qwen: a step failed", error)
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -34,7 +35,8 @@ class JsonLog:
             if value is not None:
                 line[name] = round(value, 4) if isinstance(value, float) else value
         text = json.dumps(line, ensure_ascii=True)
-        with self._lock:
+        # whoever read the log may have gone (a pipe to head): that must not stop a drain
+        with self._lock, contextlib.suppress(OSError, ValueError):
             print(text, file=self._stream, flush=True)
 
     def failure(self, what: str, error: BaseException) -> None:
