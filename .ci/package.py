@@ -131,7 +131,7 @@ def main() -> None:
         run(sys.executable, "-m", "venv", work / "clean", cwd=work)
         python = work / "clean" / "bin" / "python"
         pins = ROOT / "requirements" / "demo.txt"
-        run(python, "-m", "pip", "install", "--quiet", "-c", pins, wheel, cwd=work)
+        run(python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", pins, wheel, cwd=work)
         run(python, "-m", "pip", "check", cwd=work)
         installed = run(python, "-m", "pip", "list", "--format=freeze", cwd=work).count("==")
         print(f"installed in a clean environment, {installed} packages")

@@ -60,6 +60,18 @@ def test_votes_become_pairs_by_majority(tmp_path):
     assert counts == {"votes": 5, "ties": 1, "skips": 0, "judged": 2, "shared": 1, "agreed": 0}
 
 
+def test_a_person_s_vote_on_a_pair_counts_once_however_many_files_hold_it(tmp_path):
+    files = []
+    for name, choice in (("Lin", "left"), ("Lin", "right"), ("Wang", "right")):
+        files.append(tmp_path / f"{len(files)}.json")
+        by = {"kind": "person", "name": name}
+        content = {"kind": "openqwen votes", "by": by, "votes": {"a": choice}}
+        files[-1].write_text(json.dumps(content))
+    rows, counts = read_votes([duel("a")], files)
+    assert [row["chosen"] for row in rows] == ["Ra"]
+    assert (counts["votes"], counts["agreed"]) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
