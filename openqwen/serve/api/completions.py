@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from openqwen.serve.api.answers import ERRORS, CompletionAnswer
 from openqwen.serve.api.body import MOST_NEW_TOKENS, GenerationBody
+from openqwen.serve.api.prompts import encode_texts
 from openqwen.serve.api.replies import (
     Head,
     check_end,
@@ -77,7 +78,7 @@ def add_completions(app: FastAPI) -> None:
     async def completions(body: CompletionBody, request: Request) -> Any:
         """Continue texts; with `stream` as server-sent events, the last one [DONE]."""
         served: ServedModel = request.app.state.models.get(body.model)
-        prompts = await asyncio.to_thread(lambda: [served.lm.encode(p) for p in body.prompts()])
+        prompts = await asyncio.to_thread(encode_texts, served, body.prompts(), param="prompt")
         sized = [(i, room_for(served, len(i), body.max_tokens, param="prompt")) for i in prompts]
         streams = await submit_all(
             request,

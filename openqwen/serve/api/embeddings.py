@@ -12,6 +12,7 @@ from torch import Tensor
 from openqwen.infer.embed import passes_of
 from openqwen.serve.api.answers import ERRORS, EmbeddingAnswer
 from openqwen.serve.api.body import Body
+from openqwen.serve.api.prompts import encode_texts
 from openqwen.serve.api.replies import room_for
 from openqwen.serve.errors import ApiError
 from openqwen.serve.models import ServedModel
@@ -60,7 +61,7 @@ def add_embeddings(app: FastAPI) -> None:
             raise ApiError(
                 400, "embeddings are the base model's; ask for it by name", param="model"
             )
-        texts = await asyncio.to_thread(lambda: [served.lm.encode(t) for t in body.texts()])
+        texts = await asyncio.to_thread(encode_texts, served, body.texts(), param="input")
         for ids in texts:
             room_for(served, len(ids) - 1, None, param="input")
         service: Service = request.app.state.service

@@ -4,6 +4,7 @@ ids = encode_chat(served, body)
 constraint = make_constraint(served, body)        # None for a free reply; one for each choice
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from openqwen.agent.models import LocalModel
@@ -27,6 +28,20 @@ def need_tokenizer(served: ServedModel) -> Tokenizer:
             400, f"{served.name} has no tokenizer; send token ids to /v1/completions", param="model"
         )
     return served.lm.tokenizer
+
+
+def encode_texts(
+    served: ServedModel, texts: Sequence[str | list[int]], *, param: str
+) -> list[list[int]]:
+    """Return the ids of texts, or ids as they are.
+
+    Raises:
+        ApiError: 400 if an id is none of the model's.
+    """
+    try:
+        return [served.lm.encode(text) for text in texts]
+    except ValueError as error:
+        raise ApiError(400, str(error), param=param, code="invalid_value") from None
 
 
 def encode_chat(served: ServedModel, body: ChatBody) -> list[int]:
