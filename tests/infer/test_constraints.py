@@ -209,7 +209,7 @@ def test_any_reply_of_a_random_model_validates(lm, schema, seed, temperature):
 
 
 def test_a_json_object_is_an_object(lm):
-    for seed in range(5):
+    for seed in range(3):
         assert isinstance(json.loads(answer(lm, lm.grammars.json_object(), seed=seed).text), dict)
 
 
@@ -239,7 +239,7 @@ def test_spacing_is_bounded(lm):
 
 def test_a_tool_call_is_one_of_the_tools_with_its_arguments(lm):
     tools = [function("where", POINT, strict=True), function('na"mé')]
-    for seed in range(8):
+    for seed in range(5):
         result = answer(lm, lm.grammars.tool_calls(tools, many=False), seed=seed)
         assert (result.ids[0], result.ids[-1]) == (CALL, END_CALL)
         call = json.loads(result.text.removeprefix(CONTROLS[3]).removesuffix(CONTROLS[4]))
@@ -306,10 +306,8 @@ def test_a_strict_tool_must_be_followed_whole_and_another_as_far_as_it_goes(lm):
 
 
 def test_a_grammar_that_proves_too_hard_ends_its_reply_with_the_reason(lm):
-    keys = {f"key {i}": {"$ref": "#/$defs/any"} for i in range(200)}
-    arrays = {"type": "array", "items": {"$ref": "#/$defs/any"}}
-    either = {"anyOf": [arrays, {"type": "object", "properties": keys}]}
-    constraint = lm.grammars.json_schema({"$defs": {"any": either}, "$ref": "#/$defs/any"})
+    either = [{"type": "object", "properties": {f"k{i}": {"type": "null"}}} for i in range(300)]
+    constraint = lm.grammars.json_schema({"anyOf": either})
     result = answer(lm, constraint, logit_bias={ord("{"): 100.0})
     assert (result.finish_reason, result.text) == ("error", "{")
     assert result.error.startswith("too many ways to go on at one place")
