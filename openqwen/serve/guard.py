@@ -30,7 +30,7 @@ COUNTED = ("/v1/", "/tokenize", "/detokenize")  # what limits and a drain count
 CHAT_CALLS = ("/chat/gradio_api/queue/join", "/chat/gradio_api/call/", "/chat/gradio_api/run/")
 SECURITY = {
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none, the login form's own origin would be "null"
     "x-frame-options": "SAMEORIGIN",
 }
 

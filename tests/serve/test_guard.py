@@ -373,7 +373,7 @@ def test_contents_are_logged_where_asked_for():
 def test_every_answer_forbids_what_browsers_should_not_do():
     for answer in ask(served(), post(), ("GET", "/login", {}), ("GET", "/nothing", {})):
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["x-frame-options"] == "SAMEORIGIN"
 
 

@@ -197,3 +197,10 @@ def test_a_folder_without_a_page_is_refused_with_what_writes_one(tmp_path):
         client(tmp_path)
     with pytest.raises(UserError, match="there is no such folder"):
         client(tmp_path / "none")
+
+
+def test_other_sites_pages_can_save_nothing(tmp_path):
+    folder = voting(tmp_path / "votes")
+    foreign = NEW | {"Origin": "https://elsewhere.example"}
+    assert put(client(folder), votes(**{"00000": "left"}), foreign).status_code == 403
+    assert not list(folder.glob("votes-*"))

@@ -12,7 +12,7 @@ from page_folders import arena, audit, made, voting
 
 from openqwen.eval.arena.votes import VOTES_NAME, open_votes
 from openqwen.serve.app import build_app
-from openqwen.serve.config import ServeConfig
+from openqwen.serve.config import KeyConfig, ServeConfig
 from openqwen.serve.models import Models
 
 pytestmark = pytest.mark.slow
@@ -25,8 +25,9 @@ def free_port():
 
 
 @contextlib.contextmanager
-def served(*folders, port):
-    app = build_app(Models(), ServeConfig(pages=tuple(map(str, folders)), port=port))
+def served(*folders, port, **settings):
+    config = ServeConfig(pages=tuple(map(str, folders)), port=port, **settings)
+    app = build_app(Models(), config)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -167,3 +168,21 @@ def test_each_kind_of_page_saves_and_shows_what_was_saved(browser, tmp_path):
             "() => document.getElementById('tally').textContent === 'no marks yet'"
         )
         assert [m["mark"] for m in read(documents / "audit-marks-Lin.json")["marks"]] == ["bad"]
+
+
+def test_behind_a_key_a_page_saves_once_its_reader_has_logged_in(browser, tmp_path):
+    folder = voting(tmp_path / "votes")
+    keys = {"lin": KeyConfig(key="a-secret-of-tests")}
+    with served(folder, port=free_port(), keys=keys) as root:
+        page = opened(browser, f"{root}/votes/vote.html")
+        page.fill("#key", "a-secret-of-tests")
+        page.press("#key", "Enter")
+        page.wait_for_url("**/pages/votes/vote.html")
+        name(page, "Lin")
+        page.keyboard.press("1")
+        wait_for(page, "saved 已保存 ")
+        assert read(folder / "votes-Lin.json")["votes"] == {"00000": "left"}
+        page.context.clear_cookies()
+        page.keyboard.press("2")
+        wait_for(page, "not saved")
+        assert read(folder / "votes-Lin.json")["votes"] == {"00000": "left"}
