@@ -138,6 +138,7 @@ window.openqwen = (() => {
   const keepSeen = () => { // gradio tells of changes at an answer's end only
     const text = document.querySelector("#oq-talk textarea")?.value || "";
     if (text !== seen) { seen = text; keep(text); }
+    if (shownId() === current) block(false);
   };
   const keepChoices = (values) => {
     const choices = Object.fromEntries(NAMES.map((name, i) => [name, values[i]])
@@ -149,9 +150,19 @@ window.openqwen = (() => {
   };
   const open = (id) => {
     choose(id);
+    block(true); // nothing is sent before it is here
     document.getElementById("oq-open")?.click();
     if (isPhone()) toggleSide(false);
-    else box()?.focus();
+  };
+  const block = (isBlocked) => {
+    const row = document.getElementById("oq-ask");
+    if (!row || row.inert === isBlocked) return;
+    row.inert = isBlocked;
+    if (box()) box().disabled = isBlocked;
+    if (!isBlocked && !isPhone()) box()?.focus();
+  };
+  const shownId = () => {
+    try { return JSON.parse(seen).id; } catch { return ""; }
   };
   const begin = () => {
     waiting = { id: newId(), messages: [], choices: lastChoices() };

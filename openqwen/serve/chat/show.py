@@ -11,7 +11,7 @@ from openqwen.serve.chat.labels import TEXTS, both
 from openqwen.serve.chat.markdown import fenced, harmless
 from openqwen.serve.chat.talk import Message, Step, Talk
 
-CODE_ARGUMENTS = "code_interpreter"
+INTERPRETER = "code_interpreter"
 
 
 def show(talk: Talk) -> list[dict[str, Any]]:
@@ -50,11 +50,12 @@ def _shown(role: str, content: Any, **metadata: Any) -> dict[str, Any]:
 def _show_step(step: Step) -> list[dict[str, Any]]:
     parts = [harmless(step.thought.strip())] if step.thought.strip() else []
     if step.arguments.strip():
-        is_code = step.name == CODE_ARGUMENTS
+        is_code = step.name == INTERPRETER
         parts.append(_as_code(step.arguments, "python" if is_code else "json"))
     is_done = step.output is not None
     if step.output:
-        parts.append(fenced(step.output, "text"))
+        is_markdown = step.name == INTERPRETER  # its result has fences of its own
+        parts.append(harmless(step.output) if is_markdown else fenced(step.output, "text"))
     metadata: dict[str, Any] = {
         "title": f"🛠️ {step.name}" if step.name else f"💭 {' / '.join(TEXTS['thinking'])}",
         "status": "done" if is_done else "pending",
