@@ -54,6 +54,15 @@ def test_while_all_wait_nobody_gets_much_more_than_another(pairs, quantum):
         assert max(counts) - min(counts) <= 2 * (quantum + largest)
 
 
+def test_shares_are_equal_in_tokens_whatever_the_requests_are():
+    queue = filled([("large", 1000)] * 60 + [("small", 25)] * 2400 + [("middle", 300)] * 200)
+    served = {"large": 0, "small": 0, "middle": 0}
+    while sum(served.values()) < 90_000:
+        client, _, cost = queue.pop()
+        served[client] += cost
+    assert all(abs(count - 30_000) < 2000 for count in served.values()), served
+
+
 def test_one_client_with_a_hundred_requests_delays_another_by_a_few():
     queue = filled([("greedy", 100)] * 100)
     queue.push("late", "hello", cost=100)

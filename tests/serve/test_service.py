@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 
+import httpx
 import pytest
 from small_servers import Lines, small_app, write_endless
 from tiny_exports import write_reciting
@@ -366,6 +367,28 @@ def test_two_models_take_turns_and_keep_apart(greeting, endless):
     assert text == "helo!"
     assert not is_done
     assert waited < 5
+
+
+def test_what_a_handler_leaves_unread_ends_with_its_request(endless):
+    with small_app(endless) as app:
+        service, model = app.state.service, app.state.models.list()[0]
+
+        @app.post("/v1/forget")
+        async def forget():
+            request = model.request("a", max_new_tokens=8000)
+            await (await service.submit(model, request, client="a")).started()
+            return {}
+
+        async def talk():
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+                answer = await http.post("/v1/forget")
+            return answer.status_code, await idle(service, model)
+
+        status, stats = asyncio.run(talk())
+    assert status == 200
+    assert stats.num_new_tokens < 4000
+    assert stats.blocks_used == 0
 
 
 def test_closing_ends_everything_with_503(endless):
