@@ -52,8 +52,8 @@ def made(folder, num=3):
     return folder, samples
 
 
-def audit(folder):
-    funnel = Funnel(AuditConfig(), seed=0)
+def audit(folder, **settings):
+    funnel = Funnel(AuditConfig(**settings), seed=0)
 
     def odd_ones(documents):
         for number, found in enumerate(documents):

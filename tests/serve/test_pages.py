@@ -133,6 +133,24 @@ def test_marks_and_reviews_are_read_from_the_folder(tmp_path, capsys):
     assert "person **Lin**: 1 marks, 0 good" in capsys.readouterr().out
 
 
+def test_a_page_of_several_saves_under_its_own_name(tmp_path):
+    documents = audit(tmp_path / "documents", page_samples=1)
+    parts = sorted(path.name for path in (documents / "audit").glob("*.html"))
+    opened = client(documents)
+    listed = opened.get("/pages/").text
+    assert "links to its parts" in listed
+    assert f'href="documents/audit/{parts[0]}"' in listed
+    assert f'data-saves="{parts[0]}.saved"' in opened.get(f"/pages/documents/audit/{parts[0]}").text
+    mark = {"id": "s/1", "step": "oddity", "reason": "odd", "mark": "bad"}
+    by = {"kind": "person", "name": "Lin"}
+    marks = {"kind": "openqwen audit marks", "judges": "texts", "by": by, "marks": [mark]}
+    where = f"documents/audit/{parts[0]}"
+    assert put(opened, marks, page=where).status_code == 200
+    assert (documents / f"audit-{parts[0].removesuffix('.html')}-marks-Lin.json").is_file()
+    assert put(opened, marks, page=f"documents/audit/{parts[1]}").status_code == 422
+    assert put(opened, marks, page="documents/audit.html").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("content", "status", "why"),
     [
@@ -190,6 +208,16 @@ def test_what_is_no_json_or_too_large_is_refused(tmp_path):
     assert opened.put(where, content=b"[" * 100_000, headers=plain).status_code == 400
     assert opened.put(where, content=b"{}", headers=NEW).status_code == 415
     assert opened.put(where, content=b" " * 4_000_001, headers=plain).status_code == 413
+
+
+def test_a_page_of_an_older_version_is_shown_and_saves_by_download(tmp_path):
+    folder = voting(tmp_path / "votes")
+    page = folder / "vote.html"
+    page.write_text(page.read_text().replace("function saving(page)", "function older(page)"))
+    opened = client(folder)
+    assert "saves by download only" in opened.get("/pages/").text
+    assert "data-saves=" not in opened.get("/pages/votes/vote.html").text
+    assert put(opened, votes(**{"00000": "left"})).status_code == 404
 
 
 def test_a_folder_without_a_page_is_refused_with_what_writes_one(tmp_path):

@@ -31,6 +31,7 @@ class Page:
         kind: of what it saves.
         title: of the page.
         saves: whether it can save by itself.
+        is_overview: whether it only links to others.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Page:
     kind: str
     title: str
     saves: bool
+    is_overview: bool
 
     @property
     def path(self) -> Path:
@@ -120,6 +122,7 @@ def pages_in(folder: Path) -> list[Page]:
                     html.unescape(kind[1]),
                     html.unescape(title[1]) if title else path.name,
                     SAVES in text and BUTTON in text,
+                    BUTTON not in text,
                 )
             )
     return found
