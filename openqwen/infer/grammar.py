@@ -196,7 +196,7 @@ def _quoted(text: str) -> str:
 def _explain(message: str) -> str:
     """Return llguidance's message as one line for who wrote the schema."""
     line = " ".join(message.replace("<non-verbose/>", "").split())
-    line = line.removeprefix("parser Error: ")
+    line = line.removeprefix("Parser Error: ")
     if line.startswith("Current row has"):
         return "too many ways to go on at one place; fewer properties or alternatives may do"
     if line.startswith("Unimplemented keys: "):

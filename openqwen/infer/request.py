@@ -16,7 +16,7 @@ from openqwen.core.config import parse_config
 from openqwen.core.errors import UserError
 from openqwen.infer.config import Sampling
 from openqwen.infer.constraint import Constraint
-from openqwen.infer.sampling import Choice, Draw
+from openqwen.infer.sampling import NOT_FINITE, Choice, Draw
 from openqwen.infer.stops import StopWatch
 from openqwen.tokenizer.tokenizer import Tokenizer
 
@@ -46,7 +46,8 @@ class Result:
         num_prompt_tokens: tokens of the prompt.
         num_new_tokens: tokens of `ids`.
         top_logprobs: beside each id the likeliest ids and their log-probabilities, where asked for.
-        error: with "error" the reason: the logits held a NaN, or the constraint allows no token.
+        error: why its constraint could not be followed further; with "error" and no such reason the
+            logits held a NaN or the pass failed.
     """
 
     text: str
@@ -134,7 +135,7 @@ class Request:
         """Take the next token; return the text it made certain."""
         token = choice.token
         if token is None:
-            self.error = choice.error
+            self.error = None if choice.error == NOT_FINITE else choice.error
             return self._finish("error")
         self.ids.append(token)
         self.draw.count(token)

@@ -234,7 +234,7 @@ class EngineWorker:
                 self._post(job, piece)
             return
         self._leave(job)
-        if event.result.finish_reason == "error":
+        if event.result.finish_reason == "error" and not event.result.error:
             self._post(job, internal_error("the model's numbers were not finite"))
             return
         if (piece := job.take(event.text)) is not None:

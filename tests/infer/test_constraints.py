@@ -306,8 +306,10 @@ def test_a_strict_tool_must_be_followed_whole_and_another_as_far_as_it_goes(lm):
 
 
 def test_a_grammar_that_proves_too_hard_ends_its_reply_with_the_reason(lm):
-    either = [{"type": "object", "properties": {f"k{i}": {"type": "null"}}} for i in range(300)]
-    constraint = lm.grammars.json_schema({"anyOf": either})
+    any_ = {"$ref": "#/$defs/any"}
+    either = [{"type": "object", "properties": {f"k{i}": any_}} for i in range(300)]
+    arrays = {"type": "array", "items": any_}
+    constraint = lm.grammars.json_schema({"$defs": {"any": {"anyOf": [arrays, *either]}}, **any_})
     result = answer(lm, constraint, logit_bias={ord("{"): 100.0})
     assert (result.finish_reason, result.text) == ("error", "{")
     assert result.error.startswith("too many ways to go on at one place")
