@@ -31,10 +31,11 @@ class FairQueue(Generic[Item]):
         self._turns: deque[str] = deque()  # clients with waiting items, the first one's turn is on
         self._credit: dict[str, int] = {}
         self._is_chosen = False  # the first client has enough credit for its first item
+        self._count = 0  # read by other threads, so it is no sum over what may change
         self.cost = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
+        return self._count
 
     def __iter__(self) -> Iterator[Item]:
         return iter([item for queue in self._queues.values() for item, _ in queue])
@@ -53,6 +54,7 @@ class FairQueue(Generic[Item]):
             self._credit[client] = 0
         self._queues[client].append((item, cost))
         self.cost += cost
+        self._count += 1
 
     def peek(self) -> Item | None:
         """Return whoever is next, or None; the same until it is popped or removed."""
@@ -79,6 +81,7 @@ class FairQueue(Generic[Item]):
         item, cost = self._queues[client].popleft()
         self._credit[client] -= cost
         self.cost -= cost
+        self._count -= 1
         self._end_turn(client)
         return item
 
@@ -89,6 +92,7 @@ class FairQueue(Generic[Item]):
             if place is None:
                 continue
             self.cost -= queue[place][1]
+            self._count -= 1
             del queue[place]
             if not queue:
                 self._leave(client)

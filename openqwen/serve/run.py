@@ -147,13 +147,15 @@ class DrainingServer(uvicorn.Server):
 
     async def _drain(self) -> None:
         """Wait for what runs, as long as the settings say, then cancel it and leave."""
-        service = self._app.state.service
-        self._log.event("draining", unfinished=service.num_unfinished)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._settings.drain_timeout_s
-        while self._app.state.guard.num_open and loop.time() < end:
-            await asyncio.sleep(POLL_S)
-        cut = service.num_unfinished
-        service.close()
-        self._log.event("drained", cut=cut)
-        self.should_exit = True
+        service, guard = self._app.state.service, self._app.state.guard
+        try:
+            self._log.event("draining", unfinished=service.num_unfinished)
+            loop = asyncio.get_running_loop()
+            end = loop.time() + self._settings.drain_timeout_s
+            while (guard.num_open or service.num_unfinished) and loop.time() < end:
+                await asyncio.sleep(POLL_S)
+            cut = service.num_unfinished
+            service.close()
+            self._log.event("drained", cut=cut)
+        finally:
+            self.should_exit = True

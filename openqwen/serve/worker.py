@@ -193,7 +193,11 @@ class EngineWorker:
             try:
                 job.number = self.engine.add(job.request)
             except UserError as error:
-                self._post(job, ApiError(400, str(error), code="context_length_exceeded"))
+                self._post(job, ApiError(400, str(error)))
+                continue
+            except Exception as error:
+                self._report(f"{self.name}: a request could not begin", error)
+                self._post(job, internal_error())
                 continue
             self._running[job.number] = job
             self._post(job, Started())

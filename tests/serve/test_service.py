@@ -10,6 +10,7 @@ from small_servers import Lines, small_app, write_endless
 from tiny_exports import write_reciting
 
 from openqwen.agent.models import Options
+from openqwen.core.errors import UserError
 from openqwen.serve.config import ServeConfig
 from openqwen.serve.errors import ApiError
 from openqwen.serve.service import OWNER, Owned
@@ -256,6 +257,34 @@ def test_a_failing_step_ends_what_runs_and_the_next_request_works(greeting, endl
     assert stats.blocks_used == 0
     [logged] = lines.events("error")
     assert "the processor is on fire" in logged["traceback"]
+
+
+def test_a_request_that_cannot_begin_is_told_so_and_hurts_no_other(endless):
+    lines = Lines()
+
+    async def talk(service, model):
+        add, found = model.worker.engine.add, []
+
+        def refuse(request):
+            raise found.pop() if found else RuntimeError
+
+        for error in (RuntimeError("no room on disk"), UserError("no such adapter: x")):
+            found.append(error)
+            model.worker.engine.add = refuse
+            stream = await service.submit(model, model.request("a", max_new_tokens=5), client="a")
+            with pytest.raises(ApiError) as failed:
+                await stream.started()
+            found.append(failed.value)
+            model.worker.engine.add = add
+            again = await service.submit(model, model.request("a", max_new_tokens=4), client="a")
+            found.append((await again.collect()).text)
+        return found
+
+    broken, first, refused, second = run(endless, talk, lines=lines)
+    assert (broken.status, broken.code) == (500, "internal_error")
+    assert (refused.status, refused.message) == (400, "no such adapter: x")
+    assert [first, second] == ["baba", "baba"]
+    assert "no room on disk" in lines.events("error")[0]["traceback"]
 
 
 def test_numbers_that_are_not_finite_end_the_reply_with_500(endless):
