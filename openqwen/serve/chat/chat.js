@@ -9,6 +9,7 @@ window.openqwen = (() => {
       export: "Export", import: "Import", unnamed: "New conversation", title: "Title",
       sure: "Delete this conversation?", theme: "Light or dark", language: "中文",
       hello: "What shall we do?", hint: "Conversations stay in this browser.",
+      keys: "Enter sends, Shift+Enter makes a new line, Esc stops.",
       lost: "The server can't be reached. Your conversation and what you typed are kept; this " +
         "page goes on by itself when it is back.",
       back: "The server is back. An answer that was cut off can be made again with ↻.",
@@ -19,7 +20,7 @@ window.openqwen = (() => {
       full: "This browser's storage is full: this conversation will not be kept. Delete or " +
         "export others.",
       bad: "This file holds no conversations of openqwen.",
-      sending: "Sends with Enter", answering: "The answer is being written",
+      sending: "Your message; Enter sends", answering: "The answer is being written",
       done: "The answer has ended", skip: "To the message box", menu: "Open or close the side bar",
       drop: "images were dropped from older conversations to make room",
     },
@@ -28,6 +29,7 @@ window.openqwen = (() => {
       import: "导入", unnamed: "新对话", title: "标题", sure: "删除这个对话？",
       theme: "浅色或深色", language: "English", hello: "想聊点什么？",
       hint: "对话只保存在此浏览器中。",
+      keys: "Enter 发送，Shift+Enter 换行，Esc 停止。",
       lost: "无法连接服务器。对话和已输入的内容都已保留；服务器恢复后本页会自动继续。",
       back: "服务器已恢复。中断的回答可以用 ↻ 重新生成。",
       login: "登录已失效。请在新标签页打开本页并登录，内容不会丢失。",
@@ -36,7 +38,7 @@ window.openqwen = (() => {
       refused: "服务器拒绝了请求。已输入的内容已保留。",
       full: "浏览器存储已满，此对话将不会保存。请删除或导出其他对话。",
       bad: "此文件中没有 openqwen 的对话。",
-      sending: "Enter 发送", answering: "正在回答", done: "回答结束", skip: "跳到输入框",
+      sending: "你的消息，Enter 发送", answering: "正在回答", done: "回答结束", skip: "跳到输入框",
       menu: "打开或关闭侧栏", drop: "为腾出空间，已删除较早对话中的图片",
     },
   };
@@ -271,7 +273,7 @@ window.openqwen = (() => {
     const welcome = document.getElementById("oq-welcome");
     if (welcome && !welcome.childElementCount) {
       welcome.append(element("h1", { textContent: words.hello }),
-        element("p", { textContent: words.hint }));
+        element("p", { textContent: words.hint }), element("p", { textContent: words.keys }));
     }
   };
   const tell = (text, kind) => {

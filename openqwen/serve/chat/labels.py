@@ -12,8 +12,7 @@ import gradio as gr
 TEXTS: dict[str, tuple[str, str]] = {
     "answering": ("Conversation", "对话"),
     "message": ("Your message", "你的消息"),
-    "ask": ("Ask anything. Enter sends, Shift+Enter makes a new line.",
-            "输入消息。Enter 发送，Shift+Enter 换行。"),
+    "ask": ("Ask anything", "输入消息"),
     "send": ("Send", "发送"),
     "stop": ("Stop", "停止"),
     "settings": ("Settings", "设置"),

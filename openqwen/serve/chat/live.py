@@ -16,9 +16,11 @@ def split_live(text: str, form: Form) -> tuple[str, str]:
         form: how tools are called.
     """
     if form != "react":
-        before, _, _ = text.partition("<tool_call>")
-        is_call = before != text or text.lstrip().startswith(("{", "```json", "<tool"))
-        return (before.strip(), "") if is_call else ("", text)
+        before, found, _ = text.partition("<tool_call>")
+        if found:
+            return before.strip(), ""
+        is_bare = text.lstrip().startswith(("{", "```json", "<tool"))  # Qwen2.5-Coder's calls
+        return ("", "") if is_bare else ("", text)
     thought, found, answer = text.partition(FINAL)
     if found:
         return _bare(thought), answer.strip()

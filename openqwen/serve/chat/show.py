@@ -57,7 +57,7 @@ def _show_step(step: Step) -> list[dict[str, Any]]:
         is_markdown = step.name == INTERPRETER  # its result has fences of its own
         parts.append(harmless(step.output) if is_markdown else fenced(step.output, "text"))
     metadata: dict[str, Any] = {
-        "title": f"🛠️ {step.name}" if step.name else f"💭 {' / '.join(TEXTS['thinking'])}",
+        "title": f"⚙ {step.name}" if step.name else " / ".join(TEXTS["thinking"]),
         "status": "done" if is_done else "pending",
     }
     if is_done and step.name:
