@@ -53,6 +53,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="windows of the lowest and highest layer, in tokens (½ and 4 × the training's)",
     )
     perplexity.add_argument("--documents", type=int, default=8, help="documents used at most (8)")
+    _add_passkeys(parser)
+    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (auto)")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the passkey grid there, as PNG"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="keep finished measures, results.json and pictures there; the same command then goes "
+        "on from them. A name that ends in .json gets the results alone",
+    )
+
+
+def _add_passkeys(parser: argparse.ArgumentParser) -> None:
     passkeys = parser.add_argument_group("passkeys")
     passkeys.add_argument(
         "--passkey-lengths", type=int, nargs="+", metavar="N", help="in tokens (the lengths)"
@@ -67,19 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     passkeys.add_argument(
         "--trials", type=int, default=4, help="passkeys a length and depth; 0 for no grid (4)"
     )
-    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (auto)")
     passkeys.add_argument("--seed", type=int, default=0, help="draws the passkeys (0)")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw the passkey grid there, as PNG"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="keep finished measures, results.json and pictures there; the same command then goes "
-        "on from them. A name that ends in .json gets the results alone",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
