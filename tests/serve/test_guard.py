@@ -278,6 +278,15 @@ def test_no_minute_sees_more_than_twice_what_is_allowed(gaps, per_minute):
         assert sum(begin <= now < begin + 60 for now in passed) <= 2 * per_minute
 
 
+def test_a_steady_client_gets_what_a_minute_allows():
+    limits, passed = Limits(), 0
+    for second in range(600):
+        with contextlib.suppress(ApiError):
+            limits.enter("a", per_minute=6, at_once=0, now=float(second))
+            passed += 1
+    assert 60 <= passed <= 66  # ten minutes, and a full bucket at the beginning
+
+
 @given(st.integers(1, 600), st.floats(0, 1e6))
 def test_who_comes_back_when_told_passes(per_minute, start):
     limits = Limits()
