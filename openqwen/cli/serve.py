@@ -14,10 +14,6 @@ MANUAL = """\
 Loopback only unless told otherwise, and never beyond this machine without a key. With --pages alone
 it serves the pages that other verbs wrote, which then save marks and votes by themselves."""
 DOCS = "docs/serving.md"
-EXIT_CODES = {
-    0: "stopped by a signal, running replies finished or cut off at the drain's end",
-    1: "a second signal ended it at once",
-}
 EXIT_CODES = {0: "drained and ended", 1: "a second signal ended it at once"}
 EXAMPLE = """\
 openqwen serve runs/tiny/chat --context 2048
