@@ -74,6 +74,8 @@ class Door:
             if message["type"] == "http.response.start":
                 begin = message
                 return
+            if message["type"] != "http.response.body":
+                return
             body.extend(message.get("body", b""))
             if message.get("more_body"):
                 return
@@ -90,6 +92,9 @@ class Door:
                     headers["cache-control"] = "public, max-age=86400"
             await send(message)
 
+        if is_page:  # uncompressed, so that it can be changed
+            headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+            scope = {**scope, "headers": headers}
         try:
             await self._app(scope, receive, pass_page if is_page else pass_on)
         finally:
