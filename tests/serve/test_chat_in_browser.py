@@ -132,31 +132,34 @@ def test_a_tool_call_is_shown_with_its_arguments_output_and_plot(browser, models
     plot = {"kind": "line", "x": [1, 2, 3], "y": [1, 4, 9], "title": "Squares"}
     replies = [
         "Thought: I draw it.\nAction: plot\nAction Input: " + json.dumps(plot),
-        "Thought: Now the sum.\nAction: code_interpreter\nAction Input:\n```py\nprint(1 + 4 + 9)\n```",
+        "Thought: Now the sum.\nAction: code_interpreter\nAction Input:\n"
+        "```py\nprint(1 + 4 + 9)\n```",
         "Thought: I know.\nFinal Answer: The sum is **14**.",
     ]
     script = tmp_path / "script.json"
     script.write_text(json.dumps(replies))
     choices = {"tools": ["plot", "python"], "model": "m"}
-    with ChatServer("--config", models, script=script) as server:
-        with ChatPage(browser, server, choices=choices) as chat:
-            chat.ask("Plot the squares of 1, 2, 3 and add them")
-            chat.page.wait_for_selector("#oq-chat img.oq-plot")
-            chat.wait_answered()
-            plot_step, sum_step = chat.talk()["messages"][1]["steps"]
-            assert json.loads(plot_step["arguments"])["y"] == [1, 4, 9]
-            assert "\n14\n" in sum_step["output"]
-            assert sum_step["thought"] == "Now the sum."
-            size = chat.page.eval_on_selector(
-                "#oq-chat img.oq-plot", "async (i) => { await i.decode(); return i.naturalWidth }"
-            )
-            assert size == 720
-            assert "The sum is 14." in chat.text()
-            assert "print(1 + 4 + 9)" not in chat.text()
-            chat.page.click("#oq-chat >> text=code_interpreter")
-            chat.page.wait_for_selector("#oq-chat >> text=print(1 + 4 + 9)")
-            chat.page.reload()
-            chat.page.wait_for_selector("#oq-chat img.oq-plot")
+    with (
+        ChatServer("--config", models, script=script) as server,
+        ChatPage(browser, server, choices=choices) as chat,
+    ):
+        chat.ask("Plot the squares of 1, 2, 3 and add them")
+        chat.page.wait_for_selector("#oq-chat img.oq-plot")
+        chat.wait_answered()
+        plot_step, sum_step = chat.talk()["messages"][1]["steps"]
+        assert json.loads(plot_step["arguments"])["y"] == [1, 4, 9]
+        assert "\n14\n" in sum_step["output"]
+        assert sum_step["thought"] == "Now the sum."
+        size = chat.page.eval_on_selector(
+            "#oq-chat img.oq-plot", "async (i) => { await i.decode(); return i.naturalWidth }"
+        )
+        assert size == 720
+        assert "The sum is 14." in chat.text()
+        assert "print(1 + 4 + 9)" not in chat.text()
+        chat.page.click("#oq-chat >> text=code_interpreter")
+        chat.page.wait_for_selector("#oq-chat >> text=print(1 + 4 + 9)")
+        chat.page.reload()
+        chat.page.wait_for_selector("#oq-chat img.oq-plot")
 
 
 @pytest.mark.slow
@@ -191,7 +194,10 @@ def test_nothing_a_model_says_runs_or_is_fetched(browser, server):
 
 @pytest.mark.slow
 def test_formulas_and_code_are_set_without_help_from_outside(browser, server):
-    text = "$$\\int_0^1 x^2 dx$$ and \\(a<b\\) and $c_1$ and \\[e^{i\\pi}\\]\n\n```python\ndef f(x): pass\n```"
+    text = (
+        "$$\\int_0^1 x^2 dx$$ and \\(a<b\\) and $c_1$ and \\[e^{i\\pi}\\]\n\n"
+        "```python\ndef f(x): pass\n```"
+    )
     talk = {"id": "maths1", "title": "Maths", "messages": [
         message("user", "?"), message("assistant", text, ending="stop")]}  # fmt: skip
     with ChatPage(browser, server, talks=[talk]) as chat:

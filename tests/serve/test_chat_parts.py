@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 from tiny_exports import write_reciting
 
 from openqwen.agent.tools import ToolError
+from openqwen.core.errors import UserError
 from openqwen.serve.app import build_app
 from openqwen.serve.chat import sessions as sessions_module
 from openqwen.serve.chat.live import split_live
@@ -159,35 +161,51 @@ def test_stop_calls_what_waits_for_it_and_reaches_its_own_tab_only():
         assert called == ["ada"]
 
 
-class Opened:
-    """Stands for a Python session: what is tested is when it opens and ends."""
-
-    count = 0
-
-    def __enter__(self):
-        Opened.count += 1
-        return self
-
-    def close(self):
-        Opened.count -= 1
-
-
-def test_python_sessions_are_bounded_and_end_with_their_tab_or_when_idle(monkeypatch):
-    monkeypatch.setattr(sessions_module, "Interpreter", Opened)
+@pytest.mark.slow
+def test_a_python_session_is_its_tabs_own_bounded_and_ends_with_it(monkeypatch):
+    monkeypatch.setattr(sessions_module, "MAX_CLIENT_INTERPRETERS", 1)
     sessions = Sessions()
-    for tab in "123":
-        for _ in range(2):
-            with sessions.get("ada", tab).interpreter() as opened:
-                assert isinstance(opened, Opened)
-    assert Opened.count == 3
-    with pytest.raises(ToolError, match="no further"), sessions.get("ada", "4").interpreter():
+    tab = sessions.get("ada", "1")
+    with tab.interpreter() as python:
+        assert python.run("x = 20").status == "ok"
+    with tab.interpreter() as python:
+        assert python.run("x + 1").value == "21"
+    with pytest.raises(ToolError, match="no further"), sessions.get("ada", "2").interpreter():
         pass
-    sessions.close("ada", "1")
+    sessions.sweep(time.monotonic() + IDLE_S / 2)
+    assert tab.has_interpreter
     sessions.sweep(time.monotonic() + IDLE_S + 1)
-    end = time.monotonic() + 5
-    while Opened.count and time.monotonic() < end:
-        time.sleep(0.01)
-    assert Opened.count == 0
+    _wait_for_ends()
+    assert not tab.has_interpreter
+    with pytest.raises(UserError, match="not open"):
+        python.run("x")
+
+
+@pytest.mark.slow
+def test_a_tab_that_is_closed_ends_a_program_that_runs():
+    sessions, results = Sessions(), []
+    tab = sessions.get("ada", "1")
+
+    def work():
+        with tab.interpreter() as python:
+            results.append(python.run("import time; print('on'); time.sleep(25)"))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not tab.has_interpreter:
+        time.sleep(0.05)
+    time.sleep(1)
+    sessions.close("ada", "1")
+    thread.join(20)
+    _wait_for_ends()
+    assert results[0].status == "died"
+    assert not tab.has_interpreter
+
+
+def _wait_for_ends():
+    for thread in threading.enumerate():
+        if thread.name == "end of a tab":
+            thread.join(20)
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,11 @@ class Interpreter:
     ) -> None:
         self.close()
 
+    def kill(self) -> None:
+        """Kill the session's processes, from any thread; a call under way ends as `died`."""
+        if self._box is not None:
+            self._box.kill()
+
     def close(self) -> None:
         """End the session: its processes and files are gone."""
         if self._kernel is not None:

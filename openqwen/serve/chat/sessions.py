@@ -39,6 +39,7 @@ class Session:
         self._sessions = sessions
         self._on_stop: list[Callable[[], None]] = []
         self._interpreter: Interpreter | None = None
+        self._is_closed = False
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -89,6 +90,8 @@ class Session:
             UserError: if this machine can't isolate programs.
         """
         with self._lock:
+            if self._is_closed:
+                raise ToolError("the tab is closed")
             if self._interpreter is None:
                 self._sessions.check_room(self.client)
                 opened = Interpreter()
@@ -105,11 +108,20 @@ class Session:
         """Return whether a Python session is open."""
         return self._interpreter is not None
 
-    def end_interpreter(self) -> None:
-        """End the Python session, also in the middle of a call."""
-        opened, self._interpreter = self._interpreter, None
+    def interrupt_interpreter(self) -> None:
+        """End the program that runs in the Python session; its variables go with it."""
+        opened = self._interpreter
         if opened is not None:
-            opened.close()
+            opened.kill()
+
+    def end_interpreter(self) -> None:
+        """End the Python session, also in the middle of a call, for good."""
+        self._is_closed = True
+        self.interrupt_interpreter()
+        with self._lock:  # its connections belong to the thread that calls
+            opened, self._interpreter = self._interpreter, None
+            if opened is not None:
+                opened.close()
 
 
 class Sessions:

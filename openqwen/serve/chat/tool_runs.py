@@ -179,10 +179,10 @@ class _Run:
         self._push(lambda answer: answer.end(trace))
 
     def stop(self) -> None:
-        """End the run; a program in the Python session ends with the session."""
+        """End the run; a program that runs in the Python session takes its variables along."""
         self._is_stopped = True
         if self._in_python:
-            threading.Thread(target=self._session.end_interpreter, name="end of a call").start()
+            self._session.interrupt_interpreter()
 
     def _show(self, kind: str, text: str) -> None:
         if self._is_stopped:
