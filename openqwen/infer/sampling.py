@@ -22,6 +22,7 @@ from openqwen.tokenizer.tokenizer import Tokenizer
 
 UNTRAINED_PREFIX = "<|extra_"
 LEAST_TEMPERATURE = 1e-6
+MOST_ROUNDS = 50  # of drawing again
 NOT_FINITE = "the logits held a NaN"
 NO_TOKEN = "no token may follow"
 
@@ -238,15 +239,26 @@ def draw_rows(
 def _draw_below(
     probs_BV: Tensor, limits_B: Tensor, generators: Sequence[torch.Generator]
 ) -> tuple[list[int], list[bool]]:
-    """Draw tokens by weight until the weight of likelier ones is below each row's limit."""
+    """Draw tokens by weight until the weight of likelier ones is below each row's limit.
+
+    Where the limit leaves next to nothing of a flat row, that would take as many draws as there are
+    tokens: after some the rest of the rows are sorted, which gives the same distribution.
+    """
+    limits_B = limits_B.clamp_min(torch.finfo(torch.float32).tiny)  # the likeliest always stays
     mass_BV = probs_BV.cumsum(-1)
     device = probs_BV.device
     tokens = torch.zeros(len(probs_BV), dtype=torch.int64, device=device)
     waiting = torch.arange(len(probs_BV), device=device)
     taken_first: list[bool] = []
     is_limited = bool((limits_B < torch.inf).any())
+    num_rounds = 0
     while len(waiting):
         rows = waiting.tolist()
+        num_rounds += 1
+        if num_rounds > MOST_ROUNDS:
+            for row in rows:
+                tokens[row] = _draw_sorted(probs_BV[row], limits_B[row], generators[row])
+            break
         draws_N = torch.cat([torch.rand(1, generator=generators[row]) for row in rows]).to(device)
         is_first = not taken_first
         of_NV = mass_BV if is_first else mass_BV[waiting]
@@ -262,6 +274,17 @@ def _draw_below(
             taken_first = taken_N.tolist()
         waiting = waiting[~taken_N]
     return tokens.tolist(), taken_first
+
+
+def _draw_sorted(probs_V: Tensor, limit: Tensor, generator: torch.Generator) -> int:
+    """Draw one token of the smallest set that reaches the limit, equals at its edge included."""
+    ordered_V = probs_V.sort(descending=True).values
+    before_V = ordered_V.cumsum(0) - ordered_V
+    least = ordered_V[before_V < limit][-1]
+    mass_V = torch.where(probs_V >= least, probs_V, 0).cumsum(0)
+    draw = torch.rand(1, generator=generator).to(mass_V.device) * mass_V[-1]
+    found = int(torch.searchsorted(mass_V, draw, right=True))
+    return found if found < len(probs_V) and probs_V[found] >= least else int(probs_V.argmax())
 
 
 def _mass_above(probs_NV: Tensor, prob_N1: Tensor) -> Tensor:
@@ -326,9 +349,9 @@ def keep_top_k(weights_V: Tensor, k: int) -> Tensor:
     """Zero all but the `k` largest weights, lower ids first among equals; 0 keeps all."""
     if k == 0 or k >= weights_V.numel():
         return weights_V
-    least, next_less = weights_V.topk(k + 1).values[-2:]
+    least, next_less = weights_V.topk(k + 1).values[-2:].tolist()
     if next_less < least:
-        kept_V: Tensor = threshold(weights_V, float(next_less), 0.0)
+        kept_V: Tensor = threshold(weights_V, next_less, 0.0)
         return kept_V
     is_above_V, is_equal_V = weights_V > least, weights_V == least
     room = k - is_above_V.sum()

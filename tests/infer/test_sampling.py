@@ -234,3 +234,32 @@ def test_a_row_draws_the_same_whoever_stands_beside_it():
     together = draw([0, 1, 2, 3, 4])
     assert draw([3]) == [together[3]]
     assert draw([4, 1]) == [together[4], together[1]]
+
+
+@pytest.mark.parametrize("top_p", [5e-324, 1e-30, 1e-4])
+def test_a_tiny_top_p_leaves_the_likeliest_tokens_and_comes_to_an_end(top_p):
+    logits_BV = torch.zeros(2, 50_000)
+    logits_BV[0, 7], logits_BV[1, 40_000:40_003] = 0.1, 0.1  # nearly flat: hardly ever drawn
+    for seed in range(5):
+        tokens, _ = draw_rows(
+            logits_BV, temperature=1.0, top_p=top_p, bias_V=torch.zeros(50_000),
+            generators=[torch.Generator().manual_seed(seed + i) for i in range(2)],
+        )  # fmt: skip
+        if top_p < 1e-5:
+            assert tokens[0] == 7
+            assert tokens[1] in (40_000, 40_001, 40_002)
+
+
+def test_sorting_draws_what_drawing_again_draws(monkeypatch):
+    logits_V = torch.tensor([2.0, 1.0, 1.0, 0.5, 0.0, -1.0])
+    settings = {"temperature": 1.0, "top_p": 0.6, "bias_V": torch.zeros(6)}
+
+    def shares():
+        generators = [torch.Generator().manual_seed(i) for i in range(4000)]
+        tokens, _ = draw_rows(logits_V.expand(4000, 6), generators=generators, **settings)
+        return torch.bincount(torch.tensor(tokens), minlength=6) / 4000
+
+    again = shares()
+    monkeypatch.setattr("openqwen.infer.sampling.MOST_ROUNDS", 0)
+    assert torch.allclose(shares(), again, atol=0.03)
+    assert shares()[3:].sum() == 0

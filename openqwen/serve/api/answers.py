@@ -184,6 +184,16 @@ class TextAnswer(BaseModel):
     text: str
 
 
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "object", "properties": {"data": {"type": "string"}}}
+            }
+        },
+        "description": "the answer; with stream, its pieces as server-sent events",
+    }
+}
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "the request is wrong, and the message says where"},
     401: {"model": ErrorAnswer, "description": "no key, or a wrong one"},

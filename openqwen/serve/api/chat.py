@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
-from openqwen.serve.api.answers import ERRORS, ChatAnswer
+from openqwen.serve.api.answers import ERRORS, STREAMED, ChatAnswer
 from openqwen.serve.api.called import CallingReply
 from openqwen.serve.api.chat_body import ChatBody
 from openqwen.serve.api.prompts import encode_chat, make_constraint
@@ -34,7 +34,7 @@ def add_chat(app: FastAPI) -> None:
         "/v1/chat/completions",
         response_model=ChatAnswer,
         response_model_exclude_unset=True,
-        responses=ERRORS,
+        responses=STREAMED | ERRORS,
         tags=["generation"],
     )
     async def chat_completions(body: ChatBody, request: Request) -> Any:

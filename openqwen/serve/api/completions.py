@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from fastapi import FastAPI, Request
 from pydantic import Field, model_validator
 
-from openqwen.serve.api.answers import ERRORS, CompletionAnswer
+from openqwen.serve.api.answers import ERRORS, STREAMED, CompletionAnswer
 from openqwen.serve.api.body import MOST_NEW_TOKENS, GenerationBody
 from openqwen.serve.api.prompts import encode_texts
 from openqwen.serve.api.replies import (
@@ -72,7 +72,7 @@ def add_completions(app: FastAPI) -> None:
     @app.post(
         "/v1/completions",
         response_model=CompletionAnswer,
-        responses=ERRORS,
+        responses=STREAMED | ERRORS,
         tags=["generation"],
     )
     async def completions(body: CompletionBody, request: Request) -> Any:
