@@ -163,7 +163,7 @@ def read_all_or_reset(connection):
         return b""
 
 
-def test_more_idle_connections_than_allowed_push_out_the_oldest(server):
+def test_more_idle_connections_than_allowed_hurt_nobody(server):
     connections = [server.connect() for _ in range(60)]
     try:
         assert say(server, 4).text == "baba"
