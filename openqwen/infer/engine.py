@@ -135,7 +135,7 @@ class Engine:
         self._active: dict[int, tuple[Request, Reply]] = {}
         self._numbers = itertools.count()
         self._lock = threading.RLock()
-        self._weights = _fingerprint(model)
+        self._weights = _Weights(model)
         self._num_prompt_tokens = self._num_new_tokens = 0
         self._seconds = 0.0
         if config.deterministic:
@@ -322,10 +322,9 @@ class Engine:
 
     def _forget_other_weights(self) -> None:
         """Share nothing that was computed with weights that have changed since."""
-        weights = _fingerprint(self._model)
-        if weights != self._weights:
+        if self._weights.have_changed():
             self._blocks.forget()
-            self._weights = weights
+            self._weights = _Weights(self._model)
 
     @contextlib.contextmanager
     def _at_work(self, num_requests: int) -> Generator[None, None, None]:
@@ -348,7 +347,27 @@ class Engine:
                 self._runner.workers = None
 
 
-def _fingerprint(model: torch.nn.Module) -> int:
-    """Return a number that changes when a weight is replaced or written to."""
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    return hash(tuple((t.data_ptr(), t._version) for t in tensors))
+class _Weights:
+    """Notices when a weight or a part of a model is replaced or written to.
+
+    Walks the modules once: their own tables tell of anything new, in a third of a walk's time.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._modules = modules = list(model.modules())  # alive, so that no number is used again
+        self._parts = [module._modules for module in modules]
+        self._tensors = [table for m in modules for table in (m._parameters, m._buffers)]
+        self._seen = self._look()
+
+    def have_changed(self) -> bool:
+        """Return whether anything has changed since the beginning."""
+        return self._look() != self._seen
+
+    def _look(self) -> tuple[list[int], list[tuple[int, int]]]:
+        parts = [id(part) for table in self._parts for part in table.values()]
+        return parts, [
+            (tensor.data_ptr(), tensor._version)
+            for table in self._tensors
+            for tensor in table.values()
+            if tensor is not None
+        ]

@@ -349,9 +349,10 @@ def keep_top_k(weights_V: Tensor, k: int) -> Tensor:
     """Zero all but the `k` largest weights, lower ids first among equals; 0 keeps all."""
     if k == 0 or k >= weights_V.numel():
         return weights_V
-    least, next_less = weights_V.topk(k + 1).values[-2:].tolist()
-    if next_less < least:
-        kept_V: Tensor = threshold(weights_V, next_less, 0.0)
+    edge: list[float] = weights_V.topk(k + 1).values[-2:].tolist()
+    least = edge[0]
+    if edge[1] < least:
+        kept_V: Tensor = threshold(weights_V, edge[1], 0.0)
         return kept_V
     is_above_V, is_equal_V = weights_V > least, weights_V == least
     room = k - is_above_V.sum()
