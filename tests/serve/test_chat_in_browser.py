@@ -103,8 +103,9 @@ def test_a_killed_server_is_told_in_plain_words_and_nothing_is_lost(browser, mod
         assert chat.talk()["messages"][0]["content"] == "Count"
         with ChatServer("--config", models, port=server.port):
             chat.page.wait_for_selector("#oq-banner >> text=is back")
-            chat.page.wait_for_selector("#oq-send", state="visible")
-            assert "Count" in chat.text()
+            chat.page.wait_for_selector("#oq-chat >> text=Count")
+            chat.wait_ready()
+            assert chat.page.input_value("#oq-box textarea") == "typed meanwhile"
             chat.page.click("#oq-settings > button")
             chat.page.click("#oq-model input")
             chat.page.click("ul[role=listbox] >> text=m >> nth=0")

@@ -136,11 +136,12 @@ window.openqwen = (() => {
   };
   const NAMES = ["model", "tools", "system", "temperature", "top_p", "top_k", "max_tokens",
     "seed", "repetition_penalty"];
-  let seen = "";
+  let seen = "", isReady = false;
   const keepSeen = () => { // gradio tells of changes at an answer's end only
     const text = document.querySelector("#oq-talk textarea")?.value || "";
     if (text !== seen) { seen = text; keep(text); }
     if (shownId() === current) block(false);
+    if (isReady && box()) sessionStorage.setItem(PREFIX + "typed", box().value);
   };
   const keepChoices = (values) => {
     const choices = Object.fromEntries(NAMES.map((name, i) => [name, values[i]])
@@ -285,6 +286,11 @@ window.openqwen = (() => {
     banner.setAttribute("role", kind === "error" ? "alert" : "status");
     document.body.append(banner);
   };
+  const type = (text) => {
+    if (!text || !box() || box().value) return;
+    box().value = text;
+    box().dispatchEvent(new Event("input", { bubbles: true }));
+  };
   const box = () => document.querySelector("#oq-box textarea");
 
   // ---- the server: gone, back, refusing
@@ -302,10 +308,7 @@ window.openqwen = (() => {
     if (!response.ok) {
       const why = { 401: "login", 413: "large", 429: "limit", 503: "limit" }[response.status];
       tell(words[why || "refused"], "error");
-      if (typed && box() && !box().value) {
-        box().value = typed;
-        box().dispatchEvent(new Event("input", { bubbles: true }));
-      }
+      type(typed);
     }
     return response;
   };
@@ -345,7 +348,6 @@ window.openqwen = (() => {
       event.stopImmediatePropagation(); // the Enter that ends an input method's word
     }
   };
-  let isReady = false;
   const watch = () => {
     drawTop();
     drawWelcome();
@@ -355,6 +357,7 @@ window.openqwen = (() => {
     if (input && !input.hasAttribute("aria-label")) input.setAttribute("aria-label", words.sending);
     if (input && !input.disabled && !isReady) {
       isReady = true;
+      type(sessionStorage.getItem(PREFIX + "typed")); // gradio loads the page anew by itself
       if (isPhone()) toggleSide(false);
       else input.focus();
     }

@@ -4,6 +4,7 @@ show(talk)                       # a list of the chatbot's messages
 place_in(talk, index)            # the message of the conversation behind a shown one
 """
 
+import re
 from html import escape
 from typing import Any
 
@@ -12,6 +13,7 @@ from openqwen.serve.chat.markdown import fenced, harmless
 from openqwen.serve.chat.talk import Message, Step, Talk
 
 INTERPRETER = "code_interpreter"
+_NOT_NAME = re.compile(r"[^\w .?-]")  # a title is drawn as HTML
 
 
 def show(talk: Talk) -> list[dict[str, Any]]:
@@ -57,7 +59,9 @@ def _show_step(step: Step) -> list[dict[str, Any]]:
         is_markdown = step.name == INTERPRETER  # its result has fences of its own
         parts.append(harmless(step.output) if is_markdown else fenced(step.output, "text"))
     metadata: dict[str, Any] = {
-        "title": f"⚙ {step.name}" if step.name else " / ".join(TEXTS["thinking"]),
+        "title": f"⚙ {_NOT_NAME.sub('', step.name)}"
+        if step.name
+        else " / ".join(TEXTS["thinking"]),
         "status": "done" if is_done else "pending",
     }
     if is_done and step.name:
