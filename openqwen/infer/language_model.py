@@ -7,7 +7,7 @@ lm.generate(["Once upon a time"], max_new_tokens=40)[0].text
 for text in lm.stream([{"role": "user", "content": "Hi"}], temperature=0.8): ...
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -149,20 +149,36 @@ class LanguageModel:
         check_ids(ids, self.config.vocab_size)
         return ids
 
-    def generate(self, prompts: Sequence[Prompt], **sampling: Any) -> list[Result]:
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        json_schema: Mapping[str, Any] | None = None,
+        **sampling: Any,
+    ) -> list[Result]:
         """Return one reply a prompt, in order; settings as in `Sampling`, greedy by default.
 
-        `seed` may be a list, one for each prompt. Settings of `EngineConfig` go to the engine.
+        Args:
+            prompts: each as `encode` takes it.
+            json_schema: every reply is a JSON text of this schema.
+            sampling: settings of `Sampling`; `seed` may be a list, one for each prompt. Settings of
+                `EngineConfig` go to the engine.
 
         Raises:
-            UserError: if a setting is unknown or out of range, or a prompt is longer than the
-                engine's memory.
+            UserError: if a setting is unknown or out of range, the schema cannot be followed, or a
+                prompt is longer than the engine's memory.
         """
         if isinstance(prompts, str):
             raise TypeError("generate takes a list of prompts; put the one prompt into a list")
         engine, settings, seeds = self._prepare(sampling, len(prompts))
         requests = [
-            Request(self.encode(prompt), settings, self._vocabulary, seed)
+            Request(
+                self.encode(prompt),
+                settings,
+                self._vocabulary,
+                seed,
+                constraint=None if json_schema is None else self.grammars.json_schema(json_schema),
+            )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         return engine.run(requests)

@@ -208,6 +208,11 @@ def test_any_reply_of_a_random_model_validates(lm, schema, seed, temperature):
     assert not [i for i in result.ids[:-1] if i >= 256]
 
 
+def test_generate_holds_every_reply_to_a_schema(lm):
+    for result in lm.generate(["a", "b"], json_schema=POINT, temperature=1.0):
+        jsonschema.validate(json.loads(result.text), POINT)
+
+
 def test_a_json_object_is_an_object(lm):
     for seed in range(3):
         assert isinstance(json.loads(answer(lm, lm.grammars.json_object(), seed=seed).text), dict)
