@@ -214,8 +214,8 @@ class Engine:
             try:
                 logits_RV = self._runner.run(plan)
                 works = plan.decodes + plan.chunks
+                self._num_prompt_tokens += sum(work.count for work in plan.chunks)
                 for work in works:
-                    self._num_prompt_tokens += work.count if work in plan.chunks else 0
                     self._scheduler.advance(work)
                 if logits_RV is not None:
                     events += self._choose([work for work in works if work.samples], logits_RV)
