@@ -294,7 +294,7 @@ window.openqwen = (() => {
   const box = () => document.querySelector("#oq-box textarea");
 
   // ---- the server: gone, back, refusing
-  let isLost = false;
+  let isLost = false, misses = 0;
   const plainFetch = window.fetch.bind(window);
   window.fetch = async (input, init) => {
     const url = String(input?.url || input);
@@ -321,14 +321,18 @@ window.openqwen = (() => {
   const look = async () => {
     try {
       const response = await plainFetch("../health", { cache: "no-store" });
-      if (isLost && response.ok) {
-        isLost = false;
-        document.body.classList.remove("oq-lost");
-        tell(words.back, "note");
-        open(current);
+      misses = 0;
+      if (isLost && response.ok) { // anew, as gradio would a moment later
+        keepSeen();
+        sessionStorage.setItem(PREFIX + "back", "yes");
+        return location.reload();
       }
-    } catch { lose(); }
-    setTimeout(look, isLost ? 1000 : 3000);
+    } catch {
+      misses += 1;
+      if (misses > 1) lose();
+    }
+    setTimeout(look, misses ? 1000 : 3000);
+    return null;
   };
 
   // ---- keys and small screens
@@ -357,6 +361,8 @@ window.openqwen = (() => {
     if (input && !input.hasAttribute("aria-label")) input.setAttribute("aria-label", words.sending);
     if (input && !input.disabled && !isReady) {
       isReady = true;
+      if (sessionStorage.getItem(PREFIX + "back")) tell(words.back, "note");
+      sessionStorage.removeItem(PREFIX + "back");
       type(sessionStorage.getItem(PREFIX + "typed")); // gradio loads the page anew by itself
       if (isPhone()) toggleSide(false);
       else input.focus();
