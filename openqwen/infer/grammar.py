@@ -22,6 +22,7 @@ from openqwen.infer.constraint import Constraint
 from openqwen.tokenizer.tokenizer import Tokenizer
 
 CALL_BEGIN, CALL_END = "<tool_call>", "</tool_call>"
+MOST_CALLS = 8
 # What may stand between the parts of a JSON text: nothing, a space, or a line break and its
 # indentation. Without a bound a weak model goes on with spaces until its tokens are used up.
 SPACING = {"whitespace_pattern": r"[\x20]?|\n[\x20]{0,40}"}
@@ -76,7 +77,8 @@ class Grammars:
 
         Args:
             tools: in OpenAI's form, `{"type": "function", "function": {"name": …, …}}`.
-            many: whether more than one call may come.
+            many: whether more than one call may come, at most `MOST_CALLS`: a weak model that is
+                made to call goes on calling.
             after_text: whether any text may come first, and no call at all.
 
         Raises:
@@ -89,7 +91,7 @@ class Grammars:
             f"call: {begin} {_quoted(chr(10))} one {_quoted(chr(10))} {end}",
             "one: " + " | ".join(f"tool_{i}" for i in range(len(tools))),
         ]
-        calls = f"call ({_quoted(chr(10))} call)*" if many else "call"
+        calls = f"call ({_quoted(chr(10))} call){{0,{MOST_CALLS - 1}}}" if many else "call"
         if not after_text:
             rules.insert(0, f"start: {calls}")
         elif CALL_BEGIN in self._controls:
