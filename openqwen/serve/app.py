@@ -49,7 +49,7 @@ def build_app(models: Models, config: ServeConfig, *, log: JsonLog | None = None
         title="openqwen",
         version=openqwen.__version__,
         lifespan=lifespan,
-        docs_url="/docs" if config.is_local else None,
+        docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
     metrics = Metrics(models)

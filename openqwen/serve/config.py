@@ -105,7 +105,7 @@ class ModelConfig(Config):
     )
     kv_dtype: Literal["auto", "int8"] = setting("auto", "int8 keeps keys and values in half")
     max_num_seqs: int = setting(32, "replies computed at the same time", ge=1)
-    max_tokens_per_step: int = setting(512, "tokens a step computes, prompts' included", ge=1)
+    max_tokens_per_step: int = setting(128, "tokens a step computes, prompts' included", ge=1)
     default_system: str | None = setting(
         None, 'system prompt of conversations without one; "none" for no message (the model\'s own)'
     )

@@ -19,7 +19,7 @@ from openqwen.serve.models import Models
 
 KNOWN_PATHS = (
     "/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize",
-    "/detokenize", "/health", "/metrics", "/login", "/openapi.json", "/docs",
+    "/detokenize", "/health", "/metrics", "/login", "/openapi.json",
 )  # fmt: skip
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
