@@ -9,7 +9,7 @@ goes on after an observation.
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from openqwen.core.errors import UserError
 from openqwen.infer.load import LanguageModel
@@ -119,7 +119,7 @@ class LocalModel:
         return rendered.ids + encode_content(begun, tokenizer)
 
 
-def _sampling(options: Options) -> dict[str, object]:
+def _sampling(options: Options) -> dict[str, Any]:
     return {
         "max_new_tokens": options.max_new_tokens,
         "stop": options.stop,

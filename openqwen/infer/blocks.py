@@ -246,7 +246,7 @@ class Blocks:
 
     def _find(self, sequence: Reply) -> list[Prefix]:
         """Return the known prefixes of a sequence; its last token is always computed."""
-        size, parent = self.block_tokens, -sequence.alpha
+        size, parent = self.block_tokens, sequence.root
         found: list[Prefix] = []
         for begin in range(0, len(sequence.tokens) - size, size):
             prefix = self._prefixes.get((parent, tuple(sequence.tokens[begin : begin + size])))
@@ -307,7 +307,7 @@ class Blocks:
     def _remember(self, sequence: Reply, place: int) -> None:
         """Enter a full block of a sequence; where another one holds the same, that one stays."""
         size = self.block_tokens
-        parent = sequence.prefixes[place - 1].number if place else -sequence.alpha
+        parent = sequence.prefixes[place - 1].number if place else sequence.root
         key = (parent, tuple(sequence.tokens[place * size : (place + 1) * size]))
         prefix = self._prefixes.get(key)
         if prefix is None:

@@ -24,6 +24,7 @@ from openqwen.core.errors import UserError
 from openqwen.core.log import format_bytes, warn
 from openqwen.core.runtime import memory_bytes
 from openqwen.core.workers import Workers
+from openqwen.infer.adapters import Adapters
 from openqwen.infer.blocks import Blocks
 from openqwen.infer.config import EngineConfig
 from openqwen.infer.paged_cache import PagedStore
@@ -95,11 +96,12 @@ class Engine:
         *,
         long_context: LongContext = NO_EXTENSION,
         config: EngineConfig | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
         """Prepare an engine; KV memory comes as it is needed."""
         config = config or EngineConfig()
         self.config, self.long_context = config, long_context
-        self._model = model
+        self._model, self._adapters = model, adapters or Adapters()
         weight = model.embed_tokens.weight
         self._store = PagedStore(
             model.config,
@@ -128,6 +130,7 @@ class Engine:
             self._store,
             self._blocks,
             long_context,
+            adapters=self._adapters,
             fixed_rows=config.max_num_seqs if config.deterministic else None,
             fixed_chunk=fixed,
         )
@@ -171,14 +174,15 @@ class Engine:
         """Queue a request; return its number.
 
         Raises:
-            UserError: if its prompt is longer than the KV memory.
+            UserError: if its prompt is longer than the KV memory, or its adapter is not there.
         """
         with self._lock:
             self._forget_other_weights()
             length, methods = len(request.prompt_ids), self.long_context
             alpha = methods.alpha(length, self._model.config.train_length)
             number = next(self._numbers)
-            reply = Reply(number, list(request.prompt_ids), length, alpha)
+            adapter = self._adapters.number(request.adapter)
+            reply = Reply(number, list(request.prompt_ids), length, alpha, adapter)
             try:
                 self._scheduler.add(reply)
             except ValueError:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from openqwen.infer.adapters import AdaptedLinear, Adapters
 from openqwen.infer.kernels import ops
 from openqwen.infer.quantise import QuantisedLinear, plain_projection
 from openqwen.model.attention import Placement, SequenceCache, Slots
@@ -123,6 +124,7 @@ class FusedStack(LayerStack):
         super().__init__(FusedLayer(cast(DecoderLayer, layer)) for layer in layers)
         own = [cast(FusedLayer, layer) for layer in self]
         parts = [part for layer in own if (part := layer.parts()) is not None]
+        self.adapters: Adapters | None = None  # where a batch has rows of theirs, layer by layer
         self._stack: ops.Stack | None = None
         self._most_rows = 0
         if len(parts) == len(own):
@@ -144,6 +146,7 @@ class FusedStack(LayerStack):
         """Return the residual stream after every layer."""
         batch, length, _ = x_BTD.shape
         is_step = length == 1 and batch <= self._most_rows
+        is_step &= self.adapters is None or not self.adapters.present
         if self._stack is not None and cache is not None and is_step:
             places = [cache.slots(i, x_BTD, window=window) for i, window in enumerate(windows)]
             if None not in places:
@@ -182,6 +185,9 @@ def project(
         gated: take silu(gate) · up as the input.
         residual: (..., N).
     """
+    if isinstance(layer, AdaptedLinear):
+        y = project(layer.base, x, norm=norm, gated=gated, residual=residual)
+        return layer.added(_after_prologue(x, norm, gated), y) if layer.adapters.present else y
     matrix = matrix_of(layer)
     rows = x.numel() // x.shape[-1]
     if matrix is not None and (matrix.is_quantised or rows <= ops.MAX_BF16_ROWS):
@@ -190,6 +196,16 @@ def project(
         x, norm, gated = ops.prologue(x.contiguous(), norm=norm, gated=gated), None, False
     weight, bias = cast(Tensor, layer.weight), cast(Tensor | None, getattr(layer, "bias", None))
     return plain_projection(x, weight, bias, norm=norm, gated=gated, residual=residual)
+
+
+def _after_prologue(x: Tensor, norm: RMSNorm | None, gated: bool) -> Tensor:
+    """Return what a layer's matrix multiplies, by torch's own operations."""
+    if norm is not None:
+        x = norm(x)
+    if gated:
+        gate, up = x.chunk(2, dim=-1)
+        x = functional.silu(gate) * up
+    return x
 
 
 def matrix_of(layer: nn.Module) -> ops.Matrix | None:

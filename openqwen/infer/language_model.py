@@ -15,6 +15,7 @@ from torch import Tensor
 
 from openqwen.core.config import parse_config, to_plain
 from openqwen.core.errors import UserError
+from openqwen.infer.adapters import Adapters
 from openqwen.infer.config import EngineConfig, Sampling
 from openqwen.infer.constraint import Constraint
 from openqwen.infer.embed import mean_states
@@ -57,6 +58,7 @@ class LanguageModel:
         long_context: LongContext = NO_EXTENSION,
         context: int | None = None,
         stop_ids: Sequence[int] = (),
+        adapters: Adapters | None = None,
     ) -> None:
         """Join the parts; `load` does it from a directory.
 
@@ -82,6 +84,7 @@ class LanguageModel:
         self.context = context or config.train_length
         self.stop_ids = _all_stop_ids(stop_ids, tokenizer)
         self.engine_config = EngineConfig()
+        self._adapters = adapters or Adapters()
         self._engine: Engine | None = None
         self._grammars: Grammars | None = None
         self._vocabulary = Vocabulary(
@@ -154,6 +157,7 @@ class LanguageModel:
         prompts: Sequence[Prompt],
         *,
         json_schema: Mapping[str, Any] | None = None,
+        adapter: str | None = None,
         **sampling: Any,
     ) -> list[Result]:
         """Return one reply a prompt, in order; settings as in `Sampling`, greedy by default.
@@ -161,6 +165,7 @@ class LanguageModel:
         Args:
             prompts: each as `encode` takes it.
             json_schema: every reply is a JSON text of this schema.
+            adapter: the name of the adapter that answers; None for the model itself.
             sampling: settings of `Sampling`; `seed` may be a list, one for each prompt. Settings of
                 `EngineConfig` go to the engine.
 
@@ -178,20 +183,30 @@ class LanguageModel:
                 self._vocabulary,
                 seed,
                 constraint=None if json_schema is None else self.grammars.json_schema(json_schema),
+                adapter=adapter,
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         return engine.run(requests)
 
-    def stream(self, prompt: Prompt, **sampling: Any) -> Generator[str, None, Result]:
+    def stream(
+        self, prompt: Prompt, *, adapter: str | None = None, **sampling: Any
+    ) -> Generator[str, None, Result]:
         """Yield the reply in pieces of text, never half a character; returns the `Result`.
 
         A possible start of a stop text is held back until it is decided. Closing the generator
         ends the reply.
         """
         engine, settings, seeds = self._prepare(sampling, 1)
-        request = Request(self.encode(prompt), settings, self._vocabulary, seeds[0])
+        request = Request(
+            self.encode(prompt), settings, self._vocabulary, seeds[0], adapter=adapter
+        )
         return (yield from engine.stream(request))
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Return the names that `adapter` takes."""
+        return tuple(name for name in self._adapters.names if name is not None)
 
     def embed(self, prompts: Sequence[Prompt]) -> Tensor:
         """Return a vector a prompt, (N, D) float32: the mean of its last hidden states.
@@ -230,7 +245,11 @@ class LanguageModel:
             or not engine.is_on(self._device)
         ):
             engine = self._engine = Engine(
-                self.model, self._vocabulary, long_context=self._methods(), config=config
+                self.model,
+                self._vocabulary,
+                long_context=self._methods(),
+                config=config,
+                adapters=self._adapters,
             )
         return engine
 

@@ -7,6 +7,7 @@ Reads export directories, Qwen2, Llama and Qwen-1 directories (GPTQ and .bin wei
 files and hub ids; a model without a tokenizer too.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import torch
 
 from openqwen.core.errors import UserError
 from openqwen.core.runtime import pick_device, pick_dtype
+from openqwen.infer.adapters import Adapters, attach
 from openqwen.infer.converted import load_quantised
-from openqwen.infer.fused import fuse
+from openqwen.infer.fused import FusedStack, fuse
 from openqwen.infer.hub import find_model
 from openqwen.infer.language_model import LanguageModel, Prompt
 from openqwen.infer.quantise import KINDS, Kind
 from openqwen.infer.quantise import quantise as apply_quantisation
+from openqwen.model.decoder import Decoder
 from openqwen.model.formats.adapter import ADAPTER_CONFIG, Adapter, is_adapter, read_adapter
 from openqwen.model.formats.checkpoint import Checkpoint
 from openqwen.model.formats.directory import read_checkpoint
@@ -34,6 +37,7 @@ def load(
     path: str | Path,
     *,
     adapter: str | Path | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
     dtype: str | torch.dtype = "auto",
     device: str = "auto",
     context: int | None = None,
@@ -48,6 +52,8 @@ def load(
             published Qwen2, Llama or Qwen-1 layout, or a GGUF file; text that is no path here and
             reads as owner/name is a hub id. An adapter directory loads with the base it names.
         adapter: an adapter directory (ours or PEFT's) to fold into the model at `path`.
+        adapters: adapter directories by name, kept beside the model: requests choose among them
+            and still share one batch (`infer.adapters`).
         dtype: compute type; "auto" is bfloat16 where the hardware multiplies it, else float32.
         device: "auto" is the first GPU, else the CPU.
         context: tokens to be ready for; beyond the training length it switches on dynamic NTK, LogN
@@ -78,13 +84,31 @@ def load(
         if quantize is not None:
             apply_quantisation(model, quantize)
     fuse(model)
+    named = _attach(model, checkpoint, adapters or {})
     return LanguageModel(
         model,
         tokenizer,
         long_context=_choose_methods(checkpoint, context, long_context, recompute=recompute),
         context=context or checkpoint.context,
         stop_ids=checkpoint.stop_ids,
+        adapters=named,
     )
+
+
+def _attach(
+    model: Decoder, checkpoint: Checkpoint, directories: Mapping[str, str | Path]
+) -> Adapters:
+    """Put named adapters beside a model that is ready to run."""
+    found = {}
+    for name, given in directories.items():
+        directory = find_model(given)
+        if not is_adapter(directory):
+            raise UserError(f"{directory} is no adapter: it has no {ADAPTER_CONFIG}")
+        found[name] = read_adapter(directory, checkpoint.directory)
+    adapters = attach(model, found)
+    if isinstance(model.layers, FusedStack):
+        model.layers.adapters = adapters
+    return adapters
 
 
 def _find_adapter(directory: Path, adapter: Path | None) -> Adapter | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from openqwen.core.workers import Workers
+from openqwen.infer.adapters import Adapters
 from openqwen.infer.blocks import SCRATCH, Blocks
 from openqwen.infer.paged_cache import PagedRows, PagedStore, Table
 from openqwen.infer.scheduler import Plan, Work
@@ -40,13 +41,14 @@ class Runner:
         blocks: Blocks,
         long_context: LongContext,
         *,
+        adapters: Adapters | None = None,
         fixed_rows: int | None = None,
         fixed_chunk: int | None = None,
     ) -> None:
         """Join the parts; with `fixed_rows` and `fixed_chunk` all passes have those shapes."""
         self.workers: Workers | None = None
         self._model, self._store, self._blocks = model, store, blocks
-        self._long_context = long_context
+        self._long_context, self._adapters = long_context, adapters or Adapters()
         self._fixed_rows, self._fixed_chunk = fixed_rows, fixed_chunk
         self._kept = _KeptTables(len(store.groups))
 
@@ -113,7 +115,8 @@ class Runner:
                 alphas + [1] * missing,
             )
             tables = [np.pad(table, ((0, missing), (0, 0))) for table in tables]
-        return self._pass(ids, tables, lengths=lengths, alphas=alphas)[:count]
+        with self._adapters.rows([work.sequence.adapter for work in works]):
+            return self._pass(ids, tables, lengths=lengths, alphas=alphas)[:count]
 
     def _pass(
         self, ids: list[int], tables: Sequence[Table], *, lengths: list[int], alphas: list[int]
@@ -152,7 +155,9 @@ class Runner:
             long_context=self._long_context,
             row_by_row=self._fixed_chunk is not None,
         )
-        hidden_BTD = self._model.hidden(ids_BT.to(self._model.device), cache=rows, lengths_B=counts)
+        ids_BT = ids_BT.to(self._model.device)
+        with self._adapters.rows([work.sequence.adapter for work in works]):
+            hidden_BTD = self._model.hidden(ids_BT, cache=rows, lengths_B=counts)
         sampling = [row for row, work in enumerate(works) if work.samples]
         if not sampling:
             return None

@@ -198,7 +198,7 @@ class Scheduler:
             return False
         beginning = sequence.tokens[:end]
         return any(
-            work.sequence.alpha == sequence.alpha
+            work.sequence.root == sequence.root
             and work.sequence.num_computed + work.count >= end
             and work.sequence.tokens[:end] == beginning
             for work in plan.chunks

@@ -7,6 +7,8 @@
 
 from dataclasses import dataclass, field
 
+MOST_ADAPTERS = 4096  # of a model
+
 
 @dataclass(eq=False)
 class Prefix:
@@ -14,7 +16,7 @@ class Prefix:
 
     Attributes:
         key: the number of the prefix before it, and its own tokens. The first one of a sequence
-            stands behind minus α, so that sequences of another α never meet it.
+            stands behind its `root`, so that those of another α or adapter never meet it.
         number: never used twice.
         blocks: the block in each group's pool, or `SCRATCH` where none holds it any more.
     """
@@ -33,6 +35,7 @@ class Sequence:
         tokens: prompt and reply so far.
         num_prompt: how many of them are the prompt's.
         alpha: dynamic NTK's α, fixed by the prompt's length for good.
+        adapter: the number of the adapter that answers, 0 for none.
         num_computed: tokens whose keys and values are stored.
         num_shared: of these, tokens that were found computed when it last began.
         num_begun: how often it has begun: once, and again after each preemption.
@@ -44,11 +47,17 @@ class Sequence:
     tokens: list[int]
     num_prompt: int
     alpha: int = 1
+    adapter: int = 0
     num_computed: int = 0
     num_shared: int = 0
     num_begun: int = 0
     tables: list[list[int]] = field(default_factory=list)
     prefixes: list[Prefix] = field(default_factory=list)
+
+    @property
+    def root(self) -> int:
+        """Return what its first prefix stands behind: a number of α and adapter alone."""
+        return -(self.alpha * MOST_ADAPTERS + self.adapter)
 
     @property
     def num_remaining(self) -> int:

@@ -148,6 +148,25 @@ class Adapter:
                 break
         return model
 
+    def pairs(self, device: torch.device | str) -> dict[str, list[LowRank]]:
+        """Return for each changed matrix ("layers.0.attention.qkv.weight") what its rows gain.
+
+        Raises:
+            UserError: if the adapter and the base don't belong together.
+        """
+        placed = self._placed()
+        parts = (qwen2_parts(self.base.config) | self.base.parts).values()
+        sizes: dict[str, int] = {}
+        for part in parts:
+            sizes[part.parameter] = max(sizes.get(part.parameter, 0), part.start + part.rows)
+        by_parameter: dict[str, list[str]] = {}
+        for module, part in placed.items():
+            by_parameter.setdefault(part.parameter, []).append(module)
+        return {
+            parameter: self._pairs(modules, placed, sizes[parameter], torch.device(device))
+            for parameter, modules in by_parameter.items()
+        }
+
     def _placed(self) -> dict[str, Part]:
         """Return which rows of our parameters each matrix is, shapes checked."""
         parts = qwen2_parts(self.base.config) | self.base.parts
