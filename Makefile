@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/tiny
 
-.PHONY: demo test test-real test-slow test-dist check package format benchmark clean
+.PHONY: demo test test-real test-slow test-dist check package docs docs-run format benchmark clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/openqwen run tiny --out $(RUN)
@@ -57,3 +57,11 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/demo.stamp
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+# the documentation site, into site/; opens from disk
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m mkdocs build --quiet
+
+# the commands of the docs that take longer, and the notebooks
+docs-run: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest tests/docs -m "slow or not slow" -n 0
