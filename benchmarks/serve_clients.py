@@ -72,19 +72,19 @@ class Run:
 
 
 def make_jobs(count: int, *, seed: int) -> list[Job]:
-    """Return jobs: questions of 10 to 150 words, answers of 32 to 256 tokens, log-uniform."""
+    """Return jobs: questions of 5 to 60 words, answers of 64 to 192 tokens, log-uniform."""
     draw = random.Random(seed)
     jobs = []
     for i in range(count):
         code = f"{WORDS[i % len(WORDS)]}-{draw.randrange(1000, 9999)}"
-        num_words = round(10 * 15 ** draw.random())
+        num_words = round(5 * 12 ** draw.random())
         story = " ".join(draw.choice(WORDS) for _ in range(num_words))
         question = (
             f"Here are some words: {story}. My code is {code}. "
             f"Write a list in which every line is my code {code} and one of these words."
         )
         jobs.append(
-            Job(code, [{"role": "user", "content": question}], round(32 * 8 ** draw.random()))
+            Job(code, [{"role": "user", "content": question}], round(64 * 3 ** draw.random()))
         )
     return jobs
 

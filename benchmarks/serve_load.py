@@ -74,7 +74,10 @@ def main() -> None:
             for at_once in (args.clients, 1):
                 for server in servers:
                     run = server.take_turn(jobs, at_once)
-                    print(f"round {round_number + 1}, {server.name}, {one_line(run, at_once)}")
+                    print(
+                        f"round {round_number + 1}, {server.name}, {one_line(run, at_once)}",
+                        flush=True,
+                    )
     print(body := table(servers, jobs, args.clients) + checks(servers, jobs, args.clients))
     if args.write_docs:
         command = f"python benchmarks/serve_load.py MODEL --rounds {args.rounds}"
@@ -145,7 +148,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 def table(servers: Sequence[Server], jobs: Sequence[Job], clients: int) -> str:
     """Return latencies and throughput of all turns, as Markdown."""
     lines = [
-        f"{clients} jobs, questions of 10 to 150 words, answers of exactly "
+        f"{clients} jobs, questions that list 5 to 60 words, answers of exactly "
         f"{min(j.max_tokens for j in jobs)} to {max(j.max_tokens for j in jobs)} tokens (both "
         "log-uniform, seed 0), greedy, each server with its own template. Seconds from the request "
         "to the first piece, and between the pieces of a stream; throughput is new tokens over the "
