@@ -4,6 +4,7 @@
 // come from tables made by Python's own `re`, `str.lower` and `unicodedata` (tables.py), so that
 // both sides agree on every code point.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -219,7 +220,7 @@ inline uint8_t unicode_units(
 inline uint8_t find_units(
     const Tables& tables, const uint8_t* text, size_t n, Scratch& s, Plain* plain) {
   if (s.units.size() < n / 2 + 2) s.units.resize(n / 2 + 2);
-  if (is_ascii(text, n) && (!plain || plain->end - plain->at >= (ptrdiff_t)n + 64)) {
+  if (is_ascii(text, n) && (!plain || plain->end - plain->at >= (std::ptrdiff_t)n + 64)) {
     ascii_units(text, n, s, plain);
     return 0;
   }
