@@ -291,6 +291,10 @@ window.openqwen = (() => {
     box().value = text;
     box().dispatchEvent(new Event("input", { bubbles: true }));
   };
+  // what was put there before gradio listened is shown, and gradio thinks that the box is empty
+  const retell = () => {
+    if (box()?.value) box().dispatchEvent(new Event("input", { bubbles: true }));
+  };
   const box = () => document.querySelector("#oq-box textarea");
 
   // ---- the server: gone, back, refusing
@@ -348,9 +352,9 @@ window.openqwen = (() => {
       const stop = document.getElementById("oq-stop");
       if (stop && stop.offsetParent) { stop.click(); event.preventDefault(); box()?.focus(); }
     }
-    if (event.key === "Enter" && event.target === box() && event.isComposing) {
-      event.stopImmediatePropagation(); // the Enter that ends an input method's word
-    }
+    if (event.key !== "Enter" || event.target !== box()) return;
+    if (event.isComposing) event.stopImmediatePropagation(); // the Enter that ends a word
+    else if (!event.shiftKey) retell();
   };
   const watch = () => {
     drawTop();
@@ -364,6 +368,7 @@ window.openqwen = (() => {
       if (sessionStorage.getItem(PREFIX + "back")) tell(words.back, "note");
       sessionStorage.removeItem(PREFIX + "back");
       type(sessionStorage.getItem(PREFIX + "typed")); // gradio loads the page anew by itself
+      for (const after of [300, 1000, 2500]) setTimeout(retell, after);
       if (isPhone()) toggleSide(false);
       else input.focus();
     }
