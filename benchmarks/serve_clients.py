@@ -71,8 +71,8 @@ class Run:
         return sum(s.new_tokens for s in self.streams) / self.seconds
 
 
-def make_jobs(count: int, *, seed: int) -> list[Job]:
-    """Return jobs: questions of 5 to 60 words, answers of 64 to 192 tokens, log-uniform."""
+def make_jobs(count: int, *, seed: int, longest: int = 192) -> list[Job]:
+    """Return jobs: questions of 5 to 60 words, answers of longest / 3 to longest tokens."""
     draw = random.Random(seed)
     jobs = []
     for i in range(count):
@@ -84,7 +84,11 @@ def make_jobs(count: int, *, seed: int) -> list[Job]:
             f"Write a list in which every line is my code {code} and one of these words."
         )
         jobs.append(
-            Job(code, [{"role": "user", "content": question}], round(64 * 3 ** draw.random()))
+            Job(
+                code,
+                [{"role": "user", "content": question}],
+                round(longest / 3 * 3 ** draw.random()),
+            )
         )
     return jobs
 

@@ -57,11 +57,12 @@ def main() -> None:
     parser.add_argument("--quantize", default="int4")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--longest", type=int, default=192, help="tokens of the longest answer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peer", choices=("llama.cpp", "none"), default="llama.cpp")
     parser.add_argument("--write-docs", action="store_true")
     args = parser.parse_args()
-    jobs = make_jobs(args.clients, seed=args.seed)
+    jobs = make_jobs(args.clients, seed=args.seed, longest=args.longest)
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(ours(args.model, args.quantize, args.clients))]
         if args.peer != "none":
@@ -80,7 +81,9 @@ def main() -> None:
                     )
     print(body := table(servers, jobs, args.clients) + checks(servers, jobs, args.clients))
     if args.write_docs:
-        command = f"python benchmarks/serve_load.py MODEL --rounds {args.rounds}"
+        command = (
+            f"python benchmarks/serve_load.py MODEL --rounds {args.rounds} --longest {args.longest}"
+        )
         write_section(
             PERFORMANCE, "serve_load", "Serving under load", body + "\n\n" + provenance(command)
         )
