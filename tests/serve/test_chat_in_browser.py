@@ -106,6 +106,7 @@ def test_a_killed_server_is_told_in_plain_words_and_nothing_is_lost(browser, mod
             chat.page.wait_for_selector("#oq-chat >> text=Count")
             chat.wait_ready()
             assert chat.page.input_value("#oq-box textarea") == "typed meanwhile"
+            chat.page.wait_for_timeout(3000)  # gradio listens a moment after it shows the page
             chat.page.press("#oq-box textarea", "Enter")
             chat.page.wait_for_selector("#oq-chat >> text=typed meanwhile")
             chat.page.wait_for_selector("#oq-chat >> text=abababab")
