@@ -172,13 +172,26 @@ def _read_call(text: str, match: re.Match[str]) -> tuple[Call, int]:
 
 
 def _as_call(value: Any, written: str) -> Call:
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+    name = value.get("name") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not _is_sendable(name):
         problem = 'a call must be {"name": <function-name>, "arguments": <args-json-object>}'
         return Call("", written, problem=problem)
     arguments = value.get("arguments", value.get("parameters", {}))
-    if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    return Call(value["name"], arguments)
+    try:
+        return Call(name, _dump(arguments))
+    except RecursionError:
+        return Call("", written, problem="the call's arguments are nested too deeply")
+
+
+def _dump(value: Any) -> str:
+    """Return JSON; a text is taken for JSON already. Half a surrogate pair stays an escape."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if _is_sendable(text) else json.dumps(value)
+
+
+def _is_sendable(text: str) -> bool:
+    """Return whether a text can be written as UTF-8, which half a surrogate pair can't."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _render_calls(content: str, calls: Sequence[Mapping[str, Any]]) -> TemplateText:
@@ -188,10 +201,13 @@ def _render_calls(content: str, calls: Sequence[Mapping[str, Any]]) -> TemplateT
         if not isinstance(inner, Mapping) or "name" not in inner:
             raise UserError(f"a tool call needs a function with a name, got {call!r}")
         arguments = inner.get("arguments", {})
-        if isinstance(arguments, str):
-            with contextlib.suppress(ValueError):  # else as written: the model sees what it did
+        if isinstance(arguments, str):  # what can't be read stays as written: the model sees it
+            with contextlib.suppress(ValueError, RecursionError):
                 arguments = json.loads(arguments)
-        written = json.dumps(arguments, ensure_ascii=False)
+        try:
+            written = json.dumps(arguments, ensure_ascii=False)
+        except RecursionError:
+            raise UserError(f"arguments of {inner['name']} are nested too deeply") from None
         parts += [
             ("\n" if content or i else "", False),
             (OPEN, True),

@@ -61,8 +61,7 @@ class Grammars:
         Raises:
             UserError: if nothing fits the schema, or a keyword of it is not supported.
         """
-        grammar = self._matcher.grammar_from_json_schema(_spaced(schema))
-        return self._start(grammar, "the JSON schema")
+        return self._start(self._from_schema(_spaced(schema), "the JSON schema"), "the JSON schema")
 
     def json_object(self) -> Constraint:
         """Return a constraint to JSON objects."""
@@ -121,7 +120,15 @@ class Grammars:
 
     def _check(self, schema: dict[str, Any], what: str) -> None:
         """Raise the error of one schema, by the name of what it belongs to."""
-        self._start(self._matcher.grammar_from_json_schema(schema), what)
+        self._start(self._from_schema(schema, what), what)
+
+    def _from_schema(self, schema: dict[str, Any], what: str) -> str:
+        """Return a schema as a grammar; half a surrogate pair in it can't be written as UTF-8."""
+        try:
+            grammar: str = self._matcher.grammar_from_json_schema(schema)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{what} cannot be followed: {_explain(str(error))}") from None
+        return grammar
 
     def _start(self, grammar: str, what: str) -> Constraint:
         matcher = self._matcher(self._tokens, grammar, log_level=0, limits=self._limits)

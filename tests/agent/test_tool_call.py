@@ -1,5 +1,6 @@
 """Qwen2.5's form: texts as its template writes them, ids only where the template wrote them."""
 
+import contextlib
 import copy
 import json
 import pickle
@@ -277,6 +278,28 @@ def test_calls_of_other_servers_are_read_or_have_a_problem():
     assert read_calls({"tool_calls": None}) == ()
     (bad,) = read_calls({"tool_calls": ["nonsense"]})
     assert bad.problem
+
+
+def test_half_a_surrogate_pair_stays_an_escape_and_is_no_name():
+    text = '<tool_call>\n{"name": "f", "arguments": {"a": "é\\ud800"}}\n</tool_call>'
+    (call,) = parse_tool_calls(text).calls
+    assert json.loads(call.arguments) == {"a": "é\ud800"}
+    assert call.arguments.encode()  # an answer is UTF-8
+    (bad,) = parse_tool_calls(text.replace('"f"', '"\\ud800"')).calls
+    assert bad.problem
+
+
+@pytest.mark.parametrize("depth", [900, *range(985, 1000), 5000])
+def test_calls_of_any_depth_are_read_or_have_a_problem(depth):
+    deep = "[" * depth + "]" * depth
+    text = f'<tool_call>\n{{"name": "f", "arguments": {{"a": {deep}}}}}\n</tool_call>'
+    (call,) = parse_tool_calls(text).calls
+    assert call.problem or call.arguments
+    parse_tool_calls(text[12:-13], bare=True)
+    call = {"function": {"name": "f", "arguments": deep}}
+    history = [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    with contextlib.suppress(UserError):
+        render_tool_messages(history, [ADD])
 
 
 @pytest.mark.real
