@@ -166,6 +166,11 @@ class Engine:
         """Return the KV bytes that one sequence of so many tokens takes at most."""
         return self._blocks.bytes_alone(num_tokens, self._scheduler.chunk)
 
+    @property
+    def most_tokens(self) -> int:
+        """Return the longest sequence that KV memory holds with no other there."""
+        return self._blocks.most_tokens(self._scheduler.chunk)
+
     def is_on(self, device: torch.device) -> bool:
         """Return whether the memory is where the model is."""
         return self._store.device == device

@@ -49,7 +49,7 @@ class Head:
 
 
 def room_for(served: ServedModel, num_prompt: int, asked: int | None, *, param: str) -> int:
-    """Return the tokens of a reply: as asked, or what the context has left.
+    """Return the tokens of a reply: as asked, or what the context and KV memory have left.
 
     Raises:
         ApiError: 400 if the prompt and what is asked for don't fit into the context.
@@ -64,7 +64,9 @@ def room_for(served: ServedModel, num_prompt: int, asked: int | None, *, param: 
             param=param,
             code="context_length_exceeded",
         )
-    return asked or room
+    if asked is None:  # `Service.submit` refuses what is asked for and cannot fit
+        return max(1, min(room, served.worker.engine.most_tokens - num_prompt))
+    return asked
 
 
 async def submit_all(
