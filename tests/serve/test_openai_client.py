@@ -105,8 +105,9 @@ def test_seeds_make_draws_repeatable(client):
 
 def test_a_forced_tool_call_comes_back_with_arguments_of_its_schema(client):
     reply = client.chat.completions.create(
-        model="m", messages=HELLO, tools=[ADD], tool_choice="required", max_tokens=200
-    )
+        model="m", messages=HELLO, tools=[ADD], tool_choice="required", max_tokens=400, seed=1,
+        parallel_tool_calls=False,
+    )  # fmt: skip
     call = reply.choices[0].message.tool_calls[0]
     arguments = json.loads(call.function.arguments)
     assert call.function.name == "add"
@@ -125,7 +126,13 @@ def test_a_streamed_tool_call_is_the_same(client):
     tool = {"type": "function", "function": {"name": "add"}}
     name, arguments, reasons = "", "", []
     for chunk in client.chat.completions.create(
-        model="m", messages=HELLO, tools=[ADD], tool_choice=tool, max_tokens=200, stream=True
+        model="m",
+        messages=HELLO,
+        tools=[ADD],
+        tool_choice=tool,
+        max_tokens=400,
+        seed=1,
+        stream=True,
     ):
         for call in chunk.choices[0].delta.tool_calls or ():
             name += call.function.name or ""

@@ -26,7 +26,9 @@ def _card(model: ServedModel) -> dict[str, Any]:
     return {
         "id": model.name,
         "created": model.created,
-        "root": model.root,
+        "root": model.root.rstrip("/").rpartition("/")[
+            2
+        ],  # the folders above are nobody's business
         "parent": model.parent,
         "max_model_len": model.lm.context,
     }
