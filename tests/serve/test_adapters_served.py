@@ -3,9 +3,9 @@
 import concurrent.futures
 
 import pytest
+from adapted_exports import make_adapter, make_base
 from fastapi.testclient import TestClient
 from small_servers import small_app
-from test_adapters_in_batch import make_adapter, make_base
 
 from openqwen.infer.load import load
 
