@@ -21,7 +21,7 @@ BLOCK = re.compile(
 )
 SHELL = ("", "bash", "sh", "shell", "console")
 RUNS = ("quick", "long", "no")
-BEFORE = re.compile(r"^(?:\$ |srun (?:-\S+ )*|[A-Z_]+=\S+ )+")
+BEFORE = re.compile(r"^(?:\$ |srun .*?(?=torchrun |openqwen |python )|[A-Z_]+=\S+ )+")
 STARTS = re.compile(r"(?:openqwen|make|torchrun)\s|python benchmarks/")
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
