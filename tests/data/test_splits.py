@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqwen.core.errors import UserError
@@ -100,6 +100,7 @@ def test_a_line_longer_than_a_range_and_than_the_limit_is_set_aside_once(tmp_pat
         assert set_aside.examples == {"larger than max_page_bytes": ["a.jsonl@18"]}
 
 
+@settings(deadline=None)
 @given(
     lines=st.lists(st.binary(max_size=60).map(lambda b: b.replace(b"\n", b"")), max_size=60),
     ended=st.booleans(),

@@ -8,6 +8,7 @@ import pytest
 
 from openqwen.agent.hf.prompt import read_run_reply
 from openqwen.agent.models import Reply
+from openqwen.agent.sandbox.bubblewrap import has_bubblewrap
 from openqwen.core.errors import UserError
 from openqwen.eval.hf_agent.measure import measure
 from openqwen.eval.hf_agent.problems import find_benchmark, read_benchmark, read_description
@@ -214,7 +215,8 @@ def test_both_modes_are_measured_with_states_that_go_on(folder, tmp_path):
     assert scores["run_0_1"]["solved"] == 1
     # full Python: the original's evaluator stops at once; the sandbox does it
     assert scores["run_1_0"]["code"] == 0.3
-    assert scores["run_1_0"]["solved"] == (shutil.which("bwrap") is not None)
+    # where there is no bubblewrap it is fetched, if anything can be
+    assert scores["run_1_0"]["solved"] == (shutil.which("bwrap") is not None or has_bubblewrap())
     assert run.metrics["tool_selection"].n == 3
     found = {item.id: item.scores["code"] for item in chat.items}
     assert found == {"chat_0_0_0": 1, "chat_0_1_0": 1, "chat_0_0_1": 1, "chat_0_1_1": 0.3}

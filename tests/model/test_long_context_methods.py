@@ -70,7 +70,8 @@ def test_base_and_inverse_frequencies_match_the_original(head_dim):
             head_dim=head_dim, theta=ntk_base(10_000.0, alpha, head_dim=head_dim)
         )
         recorded = torch.tensor(RECORDED[f"inv_freq_dim{head_dim}_alpha{alpha}"])
-        assert torch.equal(inverse, recorded)
+        # processors round powers differently in the last place
+        torch.testing.assert_close(inverse, recorded, rtol=3e-7, atol=0)
         cos, _ = rotary_tables(torch.tensor([[299]]), inverse)
         first8 = torch.tensor(RECORDED[f"cos_dim{head_dim}_alpha{alpha}_pos299_first8"])
         torch.testing.assert_close(cos[0, 0, 0, :8], first8, atol=1e-6, rtol=0)
