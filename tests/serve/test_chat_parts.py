@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from small_servers import Lines
 from starlette.testclient import TestClient
@@ -40,6 +40,7 @@ from openqwen.serve.models import open_models
     ("text", "shown"),
     [
         ("![x](http://e/y)", "[x](http://e/y)"),
+        ("!!![x](http://e/y)", "[x](http://e/y)"),
         ("<img src=http://e>", "&lt;img src=http://e>"),
         ("a < b and c <d", "a < b and c &lt;d"),
         ("`![x](y) <b>` ![x](y)", "`![x](y) <b>` [x](y)"),
@@ -58,6 +59,7 @@ def test_html_shows_as_text_and_images_become_links_outside_of_code(text, shown)
 
 
 @given(st.text(alphabet="`~<b>![x](y)\n -", max_size=60))
+@example("!![")
 def test_what_is_no_code_holds_neither_tags_nor_images(text):
     if "`" in text or "~~~" in text:
         text = text.replace("`", "'").replace("~", "-")

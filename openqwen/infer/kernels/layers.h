@@ -9,7 +9,7 @@
 struct Activations {
   std::vector<int32_t> fours;    // [M/R][K/4][R], each four int8
   std::vector<float> scales;     // [M/R][K/G][R]
-  std::vector<int32_t> offsets;  // [M/R][K/G][R]: what the weights' unsigned form adds, negated
+  std::vector<int32_t> beginnings;  // [M/R][K/G][R]: of sums, for the weights' unsigned form
 };
 
 struct Scratch {

@@ -23,8 +23,8 @@ namespace {
 
 // one group of one row of the input, as one of the `stride` rows of a tile
 template <typename T>
-void quantise(const Input<T>& input, int group, int shift, int row, int g, float row_scale,
-            int32_t* fours, float* scale, int32_t* offset, int stride) {
+void quantise(const Input<T>& input, int group, int bits, int row, int g, float row_scale,
+              int32_t* fours, float* scale, int32_t* begin, int stride) {
   alignas(64) float values[256];
   Floats most = zeros();
   for (int i = 0; i < group; i += 16) {
@@ -41,12 +41,12 @@ void quantise(const Input<T>& input, int group, int shift, int row, int g, float
     for (int j = 0; j < 4; j++, fours += stride) *fours = four[j];
   }
   *scale = top / 127.0f;
-  *offset = -shift * total(sum);
+  *begin = beginning(bits, -(1 << (bits - 1)) * total(sum));
 }
 
 // thread `index` of `team` fills its share of tiles x groups
 template <typename T>
-void fill(const Input<T>& input, Activations& a, int m, int group, int shift, int index,
+void fill(const Input<T>& input, Activations& a, int m, int group, int bits, int index,
           int team) {
   const int most = rows_of_tile(m), groups = input.k / group;
   const Share share(((m + most - 1) / most) * groups, index, team);
@@ -61,8 +61,8 @@ void fill(const Input<T>& input, Activations& a, int m, int group, int shift, in
     const size_t at = size_t(first) * groups + size_t(g) * rows;
     int32_t* fours = &a.fours[size_t(first) * (input.k / 4) + size_t(g) * (group / 4) * rows];
     for (int r = 0; r < rows; r++) {
-      quantise(input, group, shift, first + r, g, scales[r], fours + r, &a.scales[at + r],
-               &a.offsets[at + r], rows);
+      quantise(input, group, bits, first + r, g, scales[r], fours + r, &a.scales[at + r],
+               &a.beginnings[at + r], rows);
     }
   }
 }
@@ -70,7 +70,7 @@ void fill(const Input<T>& input, Activations& a, int m, int group, int shift, in
 template <typename T>
 void multiply(const Input<T>& input, int bits, const Job& job, Activations& a, int index,
               int team) {
-  fill(input, a, job.m, job.group, bits == 8 ? 128 : 8, index, team);
+  fill(input, a, job.m, job.group, bits, index, team);
 #pragma omp barrier
   const Share share((job.n + PANEL - 1) / PANEL, index, team);
   if (bits == 8) {

@@ -15,7 +15,7 @@ void reserve(const Matrix& w, int m, Scratch& scratch) {
   const size_t groups = w.k / w.group;
   grow(scratch.whole.fours, size_t(m) * (w.k / 4));
   grow(scratch.whole.scales, m * groups);
-  grow(scratch.whole.offsets, m * groups);
+  grow(scratch.whole.beginnings, m * groups);
 }
 
 namespace {

@@ -12,6 +12,9 @@ constexpr int CACHED_BYTES = 1 << 19;  // of activations that stay in the second
 inline int rows_of_tile(int m) { return m <= 6 ? 6 : 12; }
 constexpr int MOST_ROWS = 12;
 
+// what a group's sum begins with: what the weights' unsigned form adds, negated
+inline int32_t beginning(int, int32_t offset) { return offset; }
+
 // sum += dot products of four unsigned and four signed bytes a lane; written in assembly because
 // gcc 12 moves the accumulators of the intrinsic to memory and back
 inline void multiply_add(__m512i& sum, __m512i weights, __m512i x) {
@@ -29,14 +32,14 @@ void tile(const Job& job, int panel, int row) {
   const __m512i low = _mm512_set1_epi8(15);
   const int32_t* x = job.a->fours.data() + size_t(row) * (job.k / 4);
   const float* x_scales = job.a->scales.data() + size_t(row) * groups;
-  const int32_t* offsets = job.a->offsets.data() + size_t(row) * groups;
+  const int32_t* beginnings = job.a->beginnings.data() + size_t(row) * groups;
   __m512 sums[R][C];
   UNROLL for (int r = 0; r < R; r++)
     UNROLL for (int c = 0; c < C; c++) sums[r][c] = _mm512_setzero_ps();
-  for (int g = 0; g < groups; g++, x_scales += R, offsets += R) {
+  for (int g = 0; g < groups; g++, x_scales += R, beginnings += R) {
     __m512i acc[R][C];
     UNROLL for (int r = 0; r < R; r++)
-      UNROLL for (int c = 0; c < C; c++) acc[r][c] = _mm512_set1_epi32(offsets[r]);
+      UNROLL for (int c = 0; c < C; c++) acc[r][c] = _mm512_set1_epi32(beginnings[r]);
     for (int q = 0; q < job.group; q += per_step, w += LINE) {
       __m512i stored[C], wide[C];
       UNROLL for (int c = 0; c < C; c++) {

@@ -12,7 +12,7 @@ import re
 _FENCE = re.compile(r"^[ \t>]*(?:[-*+]\s+|\d+[.)]\s+)*(`{3,}|~{3,})(.*)$")
 _TICKS = re.compile(r"`+")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
-_IMAGE = re.compile(r"!(?=\[)")
+_IMAGE = re.compile(r"!+(?=\[)")
 _AUTOLINK = re.compile(r"<(https?://[^\s<>]+)>")
 _MERMAID = re.compile(r"^(\s*)mermaid\b", re.IGNORECASE)
 
