@@ -196,7 +196,6 @@ def killed_and_started(command: list[str], target: Target, jobs: list[Job]) -> s
     whole, count = asyncio.run(begin())
     began = time.monotonic()
     with running(command, target.port) as process:
-        process.send_signal(signal.SIGCONT)
         ready = time.monotonic() - began
         again = Target(process.pid, target.port)
         answer = again.ask(jobs[-1])
@@ -221,7 +220,6 @@ def main() -> None:
     command += ["--port", str(port), "--name", "ours"]
     rows = []
     with running(command, port) as process:
-        process.send_signal(signal.SIGCONT)
         target = Target(process.pid, port)
         measure("127.0.0.1", port, "ours", jobs, at_once=32)  # what memory a busy server takes
         target.ask(jobs[-1])

@@ -2,13 +2,12 @@
 
     python benchmarks/serve_load.py MODEL.gguf --rounds 2 --write-docs
 
-Both servers run for the whole time; the one whose turn it is not stands still (SIGSTOP). A turn is
-all jobs, at once or one by one. Loopback only.
+A turn is all jobs, at once or one by one, on a server that was started for it, so that no prompt is
+remembered from a turn before. The servers take turns. Loopback only.
 """
 
 import argparse
 import contextlib
-import signal
 import socket
 import statistics
 import subprocess
@@ -32,20 +31,21 @@ class Server:
     Attributes:
         name: in tables.
         model: what its API calls the model.
+        command: starts it, but for its port.
         turns: runs by how many clients there were at once.
     """
 
     name: str
     model: str
-    port: int
-    process: subprocess.Popen[bytes]
+    command: list[str]
     turns: dict[int, list[Run]] = field(default_factory=dict)
 
     def take_turn(self, jobs: list[Job], at_once: int) -> Run:
-        """Wake the server, do all jobs, stop it again."""
-        self.process.send_signal(signal.SIGCONT)
-        run = measure("127.0.0.1", self.port, self.model, jobs, at_once=at_once)
-        self.process.send_signal(signal.SIGSTOP)
+        """Start the server, let it compile or map what it will, do all jobs, stop it."""
+        port = free_port()
+        with running([*self.command, "--port", str(port)], port):
+            measure("127.0.0.1", port, self.model, make_jobs(2, seed=99, longest=32), at_once=2)
+            run = measure("127.0.0.1", port, self.model, jobs, at_once=at_once)
         self.turns.setdefault(at_once, []).append(run)
         return run
 
@@ -63,22 +63,15 @@ def main() -> None:
     parser.add_argument("--write-docs", action="store_true")
     args = parser.parse_args()
     jobs = make_jobs(args.clients, seed=args.seed, longest=args.longest)
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(ours(args.model, args.quantize, args.clients))]
-        if args.peer != "none":
-            servers.append(stack.enter_context(llama_cpp(args.model, args.clients)))
-        for server in servers:  # what the first request compiles or maps is nobody's latency
-            server.take_turn(jobs[:2], 2)
-        for server in servers:
-            server.turns.clear()
-        for round_number in range(args.rounds):
-            for at_once in (args.clients, 1):
-                for server in servers:
-                    run = server.take_turn(jobs, at_once)
-                    print(
-                        f"round {round_number + 1}, {server.name}, {one_line(run, at_once)}",
-                        flush=True,
-                    )
+    servers = [ours(args.model, args.quantize, args.clients)]
+    if args.peer != "none":
+        servers.append(llama_cpp(args.model, args.clients))
+    for round_number in range(args.rounds):
+        for at_once in (args.clients, 1):
+            for server in servers:
+                run = server.take_turn(jobs, at_once)
+                line = f"round {round_number + 1}, {server.name}, {one_line(run, at_once)}"
+                print(line, flush=True)
     print(body := table(servers, jobs, args.clients) + checks(servers, jobs, args.clients))
     if args.write_docs:
         command = (
@@ -89,28 +82,21 @@ def main() -> None:
         )
 
 
-@contextlib.contextmanager
-def ours(model: str, quantize: str, clients: int) -> Iterator[Server]:
-    """Run `openqwen serve`."""
-    port = free_port()
+def ours(model: str, quantize: str, clients: int) -> Server:
+    """Return `openqwen serve`."""
     command = [sys.executable, "-m", "openqwen", "serve", model, "--quantize", quantize]
-    command += ["--port", str(port), "--name", "ours", "--max-num-seqs", str(clients)]
-    with running(command, port) as process:
-        yield Server("openqwen", "ours", port, process)
+    return Server("openqwen", "ours", [*command, "--name", "ours", "--max-num-seqs", str(clients)])
 
 
-@contextlib.contextmanager
-def llama_cpp(model: str, clients: int) -> Iterator[Server]:
-    """Run llama.cpp's server, a slot for each client."""
-    port = free_port()
-    command = [sys.executable, str(HERE / "serve_peer.py"), model, "--port", str(port)]
-    with running([*command, "--slots", str(clients)], port) as process:
-        yield Server("llama.cpp", "peer", port, process)
+def llama_cpp(model: str, clients: int) -> Server:
+    """Return llama.cpp's server, with a slot for each client."""
+    command = [sys.executable, str(HERE / "serve_peer.py"), model, "--slots", str(clients)]
+    return Server("llama.cpp", "peer", command)
 
 
 @contextlib.contextmanager
 def running(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server, wait until it answers, stop it; it stands still where nobody wakes it."""
+    """Start a server, wait until it answers, stop it."""
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -122,7 +108,6 @@ def running(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[byte
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).read()
                 break
             time.sleep(0.5)
-        process.send_signal(signal.SIGSTOP)
         yield process
     finally:
         process.kill()

@@ -117,7 +117,11 @@ class FusedLayer(nn.Module):
 
 
 class FusedStack(LayerStack):
-    """All layers: a single call of C++ where each sequence of a few has one new token."""
+    """All layers: a single call of C++ where each row has one new token.
+
+    Attributes:
+        most_rows: of such a call; 0 where a matrix is not the kernels'.
+    """
 
     def __init__(self, layers: LayerStack) -> None:
         """Take over the layers' parts."""
@@ -126,13 +130,13 @@ class FusedStack(LayerStack):
         parts = [part for layer in own if (part := layer.parts()) is not None]
         self.adapters: Adapters | None = None  # where a batch has rows of theirs, layer by layer
         self._stack: ops.Stack | None = None
-        self._most_rows = 0
+        self.most_rows = 0
         if len(parts) == len(own):
             attention = own[0].attention
             shape = attention.num_heads, attention.num_kv_heads, attention.head_dim
             self._stack = ops.Stack(parts, *shape)
             is_plain = not isinstance(attention.qkv, QuantisedLinear)
-            self._most_rows = ops.MAX_BF16_ROWS if is_plain else ops.MAX_STEP_ROWS
+            self.most_rows = ops.MAX_BF16_ROWS if is_plain else ops.MAX_STEP_ROWS
 
     def forward(
         self,
@@ -145,7 +149,7 @@ class FusedStack(LayerStack):
     ) -> Tensor:
         """Return the residual stream after every layer."""
         batch, length, _ = x_BTD.shape
-        is_step = length == 1 and batch <= self._most_rows
+        is_step = length == 1 and batch <= self.most_rows
         is_step &= self.adapters is None or not self.adapters.present
         if self._stack is not None and cache is not None and is_step:
             places = [cache.slots(i, x_BTD, window=window) for i, window in enumerate(windows)]
@@ -153,6 +157,15 @@ class FusedStack(LayerStack):
                 tables = placement.cos_BT1P, placement.sin_BT1P, placement.scale_BT11
                 return self._stack(x_BTD[:, 0], *tables, cast(list[Slots], places))[:, None]
         return super().forward(x_BTD, placement, windows, cache=cache, dropout=dropout)
+
+
+def reads_tokens_as_rows(model: Decoder) -> bool:
+    """Return whether prompts may be read as rows of one token each, beside replies under way.
+
+    So it is for quantised weights: a product costs the same for each row, whoever it belongs to.
+    """
+    layers = model.layers
+    return isinstance(layers, FusedStack) and layers.most_rows == ops.MAX_STEP_ROWS
 
 
 class FusedHead(nn.Module):

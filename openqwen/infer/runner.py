@@ -2,7 +2,8 @@
 
     logits_RV = runner.run(plan)      # a row for each piece of the plan that samples, in order
 
-Every row is as if alone: its own positions, α, LogN and windows.
+Where the kernels take them, tokens of short prompts are rows of the decoding batch: nothing is
+padded, and nothing waits. Every row is as if alone: its own positions, α, LogN and windows.
 """
 
 import time
@@ -16,6 +17,7 @@ from torch import Tensor
 from openqwen.core.workers import Workers
 from openqwen.infer.adapters import Adapters
 from openqwen.infer.blocks import SCRATCH, Blocks
+from openqwen.infer.fused import reads_tokens_as_rows
 from openqwen.infer.paged_cache import PagedRows, PagedStore, Table
 from openqwen.infer.scheduler import Plan, Work
 from openqwen.model.decoder import Decoder
@@ -23,6 +25,7 @@ from openqwen.model.long_context import LongContext
 
 BF16_SLICE_ROWS, SLICE_ROWS = 8, 16  # rows that a worker decodes
 Result = TypeVar("Result")
+SHORT_TOKENS = 512  # a prompt up to here is read as rows: there attention costs little either way
 PADDED_TOKENS = 128  # prompts are joined, whatever their widths, up to so many tokens
 
 
@@ -51,27 +54,32 @@ class Runner:
         self._long_context, self._adapters = long_context, adapters or Adapters()
         self._fixed_rows, self._fixed_chunk = fixed_rows, fixed_chunk
         self._kept = _KeptTables(len(store.groups))
+        self._takes_rows = fixed_rows is None and not store.is_int8 and reads_tokens_as_rows(model)
 
     @torch.no_grad()
     def run(self, plan: Plan) -> Tensor | None:
         """Compute a plan; return logits (R, V) of the pieces that sample, None where none does."""
         self._store.fit([pool.capacity for pool in self._blocks.pools])
-        found = []
-        if plan.decodes:
+        joined = [work for work in plan.chunks if self._joins(work)]
+        apart = [work for work in plan.chunks if work not in joined]
+        found: list[Tensor] = []
+        rows: dict[int, Tensor] = {}
+        if joined:
+            logits_RV = self._join(plan.decodes + joined)
+            count = sum(work.samples for work in plan.decodes)
+            found.append(logits_RV[:count])
+            rows |= _by_number(joined, logits_RV[count:])
+        elif plan.decodes:
             found += self._decode(plan.decodes)
-        if plan.chunks:
-            batches = [[work] for work in plan.chunks]
+        if apart:
+            batches = [[work] for work in apart]
             if self._fixed_chunk is None:
-                batches = batches_of(plan.chunks)
-            rows: dict[int, Tensor] = {}
+                batches = batches_of(apart)
             for batch, logits_BV in zip(batches, self._map(self._prefill, batches), strict=True):
                 if logits_BV is not None:
-                    sampling = [work for work in batch if work.samples]
-                    rows |= {
-                        work.sequence.number: logits_V
-                        for work, logits_V in zip(sampling, logits_BV, strict=True)
-                    }
-            found += [rows[w.sequence.number][None] for w in plan.chunks if w.samples]
+                    rows |= _by_number(batch, logits_BV)
+        found += [rows[work.sequence.number][None] for work in plan.chunks if work.samples]
+        found = [logits_RV for logits_RV in found if len(logits_RV)]
         if not found:
             return None
         return found[0] if len(found) == 1 else torch.cat(found)
@@ -85,6 +93,33 @@ class Runner:
         begin = time.perf_counter()
         self._pass(nothing, tables, lengths=nothing, alphas=ones)
         return time.perf_counter() - begin
+
+    def _joins(self, work: Work) -> bool:
+        """Return whether a piece of a prompt is read as rows of one token."""
+        is_short = work.sequence.num_computed + work.count <= SHORT_TOKENS
+        return self._takes_rows and self.workers is None and is_short
+
+    def _join(self, works: Sequence[Work]) -> Tensor:
+        """Compute every token of these pieces as a row; return logits (R, V) of those that sample."""
+        begins = [work.sequence.num_computed for work in works]
+        counts = [work.count for work in works]
+        tokens = [
+            (work, begin + i)
+            for work, begin in zip(works, begins, strict=True)
+            for i in range(work.count)
+        ]
+        tables = [
+            np.repeat(table, counts, axis=0) for table in _tables_of(works, len(self._store.groups))
+        ]
+        lasts = np.cumsum(counts) - 1
+        with self._adapters.rows([work.sequence.adapter for work, _ in tokens]):
+            return self._pass(
+                [work.sequence.tokens[place] for work, place in tokens],
+                tables,
+                lengths=[place for _, place in tokens],
+                alphas=[work.sequence.alpha for work, _ in tokens],
+                wanted=[int(n) for n, work in zip(lasts, works, strict=True) if work.samples],
+            )
 
     def _decode(self, works: Sequence[Work]) -> list[Tensor]:
         """Compute one token of each row; return logits of those that sample, in pieces."""
@@ -119,9 +154,15 @@ class Runner:
             return self._pass(ids, tables, lengths=lengths, alphas=alphas)[:count]
 
     def _pass(
-        self, ids: list[int], tables: Sequence[Table], *, lengths: list[int], alphas: list[int]
+        self,
+        ids: list[int],
+        tables: Sequence[Table],
+        *,
+        lengths: list[int],
+        alphas: list[int],
+        wanted: list[int] | None = None,
     ) -> Tensor:
-        """Compute one token a row; return logits (B, V)."""
+        """Compute one token a row; return logits (B, V), or those of the `wanted` rows."""
         rows = PagedRows(
             self._store,
             tables,
@@ -132,8 +173,10 @@ class Runner:
             row_by_row=self._fixed_rows is not None,
         )
         ids_B1 = torch.tensor(ids, device=self._model.device)[:, None]
-        hidden_BTD = self._model.hidden(ids_B1, cache=rows)
-        logits_BV: Tensor = self._model.lm_head(hidden_BTD[:, -1])
+        hidden_BD = self._model.hidden(ids_B1, cache=rows)[:, -1]
+        if wanted is not None:
+            hidden_BD = hidden_BD[wanted]
+        logits_BV: Tensor = self._model.lm_head(hidden_BD)
         return logits_BV
 
     def _prefill(self, works: Sequence[Work]) -> Tensor | None:
@@ -190,6 +233,12 @@ class _KeptTables:
                     table[row, before:now] = blocks[before:now]
         self._numbers, self._lengths = numbers, lengths
         return self._tables
+
+
+def _by_number(works: Sequence[Work], logits_RV: Tensor) -> dict[int, Tensor]:
+    """Return the logits (V,) of those that sample by their sequence's number."""
+    numbers = [work.sequence.number for work in works if work.samples]
+    return dict(zip(numbers, logits_RV, strict=True))
 
 
 def slice_rows(model: Decoder) -> int:

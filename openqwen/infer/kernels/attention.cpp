@@ -1,4 +1,4 @@
-// One token a sequence: rotate, store key and value, attend to what the window shows. And rotation
+// One token a row: rotate, store key and value, attend to what the window shows. And rotation
 // alone, for many tokens. Keys and values stand in blocks: (blocks, K heads, tokens, E).
 #include <omp.h>
 
@@ -186,26 +186,37 @@ void decode(const T* qkv, Heads shape, const Tables& tables, int batch, const Pl
   static thread_local std::vector<float> scores, q;
   q.resize(size_t(group) * size);
   const Share share(batch * shape.kv_heads, index, team);
+  const auto blocks_of = [&](int row) {
+    return Blocks<T>{static_cast<T*>(places.keys), static_cast<T*>(places.values),
+                     places.table + size_t(row) * places.table_stride, places.block,
+                     shape.kv_heads, size};
+  };
+  for (int item = share.begin; item < share.end; item++) {
+    const int row = item / shape.kv_heads, head = item % shape.kv_heads, slot = places.next[row];
+    const T* x = qkv + row * width;
+    const Blocks<T> blocks = blocks_of(row);
+    rotate(x + size_t(shape.heads + head) * size, tables.cos + size_t(row) * tables.stride,
+           tables.sin + size_t(row) * tables.stride, 1.0f, blocks.at(blocks.keys, slot, head),
+           size);
+    std::memcpy(blocks.at(blocks.values, slot, head),
+                x + size_t(shape.heads + shape.kv_heads + head) * size, size * sizeof(T));
+  }
+  if (batch > 1) {  // rows may be tokens of one sequence, and see each other
+#pragma omp barrier
+  }
   for (int item = share.begin; item < share.end; item++) {
     const int row = item / shape.kv_heads, head = item % shape.kv_heads;
     const T* x = qkv + row * width;
     const float* cos = tables.cos + size_t(row) * tables.stride;
     const float* sin = tables.sin + size_t(row) * tables.stride;
     const float logn = tables.logn ? tables.logn[row * tables.logn_stride] : 1.0f;
-    const Blocks<T> blocks{static_cast<T*>(places.keys), static_cast<T*>(places.values),
-                           places.table + size_t(row) * places.table_stride, places.block,
-                           shape.kv_heads, size};
-    const int slot = places.next[row];
-    rotate(x + size_t(shape.heads + head) * size, cos, sin, 1.0f,
-           blocks.at(blocks.keys, slot, head), size);
-    std::memcpy(blocks.at(blocks.values, slot, head),
-                x + size_t(shape.heads + shape.kv_heads + head) * size, size * sizeof(T));
     for (int g = 0; g < group; g++) {
       rotate(x + size_t(head * group + g) * size, cos, sin, logn * softmax_scale, &q[g * size],
              size);
     }
-    attend_any(size / 16, q.data(), blocks, head, group, places.low[row], slot + 1,
-               y + (size_t(row) * shape.heads + head * group) * size, scores);
+    attend_any(size / 16, q.data(), blocks_of(row), head, group, places.low[row],
+               places.next[row] + 1, y + (size_t(row) * shape.heads + head * group) * size,
+               scores);
   }
 }
 

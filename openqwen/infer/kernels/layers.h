@@ -62,5 +62,6 @@ struct Places {
   int table_stride, block;
 };
 
+// all rows' keys and values are stored before any row attends
 void attend_part(const void* qkv, int type, Heads heads, const Tables& tables, int batch,
                  const Places& places, void* y, int index, int team);

@@ -22,7 +22,7 @@ TYPES = {torch.float32: 0, torch.bfloat16: 1}
 HEAD_SIZES = (16, 32, 64, 80, 96, 128, 256)
 MAX_BF16_ROWS = 64  # beyond, torch's own matrix product is faster
 SCORED_WIDTH = 32  # what `score` takes at a time
-MAX_STEP_ROWS = 64  # of quantised layers in one call; beyond, calls cost next to nothing
+MAX_STEP_ROWS = 1024  # of quantised layers in one call; beyond, calls cost next to nothing
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,10 @@ def decode(
     logn: Tensor | None,
     slots: Slots,
 ) -> Tensor:
-    """Rotate one token a sequence, store its key and value, attend; return (B, H · E).
+    """Rotate one token a row, store its key and value, attend; return (B, H · E).
 
-    The tables are those of `rotate` with T = 1.
+    Rows may be tokens of one sequence: all are stored before any attends. The tables are those of
+    `rotate` with T = 1.
     """
     batch, width = qkv_BN.shape
     size = width // (heads + 2 * kv_heads)
