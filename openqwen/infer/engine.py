@@ -286,6 +286,8 @@ class Engine:
         events = []
         for work, request, choice in zip(works, requests, choices, strict=True):
             reply = work.sequence
+            if not request.ids:
+                request.num_shared_tokens = reply.num_shared
             text = request.accept(choice)
             if request.finish_reason is None:
                 reply.tokens.append(request.ids[-1])

@@ -7,7 +7,7 @@ while not request.finish_reason:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
@@ -45,6 +45,7 @@ class Result:
         logprobs: log-probability of each id under the model, where asked for.
         num_prompt_tokens: tokens of the prompt.
         num_new_tokens: tokens of `ids`.
+        num_shared_tokens: tokens of the prompt that were found computed.
         top_logprobs: beside each id the likeliest ids and their log-probabilities, where asked for.
         error: why its constraint could not be followed further; with "error" and no such reason the
             logits held a NaN or the pass failed.
@@ -57,6 +58,7 @@ class Result:
     logprobs: list[float] | None
     num_prompt_tokens: int
     num_new_tokens: int
+    num_shared_tokens: int = field(default=0, compare=False)  # what else ran decides
     top_logprobs: list[tuple[tuple[int, float], ...]] | None = None
     error: str | None = None
 
@@ -76,6 +78,7 @@ class Request:
         draw: how its next token is chosen.
         constraint: what it may say, or None for anything.
         adapter: the name of the adapter that answers, or None for the model itself.
+        num_shared_tokens: tokens of the prompt that were found computed when it began.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Request:
         self.finish_reason: FinishReason | None = None
         self.stop: str | None = None
         self.error: str | None = None
+        self.num_shared_tokens = 0
         self.logprobs: list[float] = []
         self.top_logprobs: list[tuple[tuple[int, float], ...]] = []
         self.constraint, self.adapter = constraint, adapter
@@ -176,6 +180,7 @@ class Request:
             logprobs=self.logprobs if self._sampling.logprobs else None,
             num_prompt_tokens=len(self.prompt_ids),
             num_new_tokens=len(self.ids),
+            num_shared_tokens=self.num_shared_tokens,
             top_logprobs=self.top_logprobs if self._sampling.top_logprobs else None,
             error=self.error,
         )

@@ -34,7 +34,7 @@ class Runner:
 
     Attributes:
         workers: splits a pass by rows where the model is small; set for the time they are open.
-        num_computed_rows: rows that passes computed, padding among them.
+        num_computed: tokens that passes computed, padding among them.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Runner:
     ) -> None:
         """Join the parts; with `fixed_rows` and `fixed_chunk` all passes have those shapes."""
         self.workers: Workers | None = None
+        self.num_computed = 0
         self._model, self._store, self._blocks = model, store, blocks
         self._long_context, self._adapters = long_context, adapters or Adapters()
         self._fixed_rows, self._fixed_chunk = fixed_rows, fixed_chunk
@@ -100,7 +101,7 @@ class Runner:
         return self._takes_rows and self.workers is None and is_short
 
     def _join(self, works: Sequence[Work]) -> Tensor:
-        """Compute every token of these pieces as a row; return logits (R, V) of those that sample."""
+        """Compute every token of these pieces as a row; return logits (R, V) where they sample."""
         begins = [work.sequence.num_computed for work in works]
         counts = [work.count for work in works]
         tokens = [
@@ -172,6 +173,7 @@ class Runner:
             long_context=self._long_context,
             row_by_row=self._fixed_rows is not None,
         )
+        self.num_computed += len(ids)
         ids_B1 = torch.tensor(ids, device=self._model.device)[:, None]
         hidden_BD = self._model.hidden(ids_B1, cache=rows)[:, -1]
         if wanted is not None:
@@ -183,6 +185,7 @@ class Runner:
         """Compute pieces of prompts as one padded batch; return logits of those that sample."""
         counts = [work.count for work in works]
         width = self._fixed_chunk or max(counts)
+        self.num_computed += len(works) * width
         ids_BT = torch.zeros(len(works), width, dtype=torch.int64)
         for row, work in enumerate(works):
             begin = work.sequence.num_computed

@@ -42,8 +42,9 @@ class ServeConfig(Config):
     max_concurrent: int = setting(0, "requests of one client under way; 0 for no bound", ge=0)
     max_waiting: int = setting(256, "requests that wait for their turn, all clients", ge=1)
     max_waiting_tokens: int = setting(
-        1_000_000, "prompt and reply tokens of all that wait; one request is always let in", ge=1
-    )
+        1_000_000, "tokens of all that wait, of a reply at most reserve_tokens; one request is "
+        "always let in", ge=1,
+    )  # fmt: skip
     reserve_tokens: int = setting(
         1024, "tokens of KV memory kept free ahead of each running reply; those that it may grow "
         "beyond are taken as they come", ge=1,

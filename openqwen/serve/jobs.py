@@ -1,6 +1,6 @@
 """What a worker works on: replies and calls, and the items that it hands over while it does.
 
-job = Generation(request, client="alice", hand_over=print)
+job = Generation(request, reserve=1024, client="alice", hand_over=print)
 worker.submit(job)         # Started, then Pieces, then a Result or an ApiError
 """
 
@@ -82,17 +82,22 @@ class Generation(Job):
         number: the engine's for it, once it runs.
     """
 
-    def __init__(self, request: Request, **job: Any) -> None:
-        """Wrap a request; `job` as in `Job`, the cost is its prompt and its longest reply."""
-        super().__init__(cost=most_tokens(request), **job)
-        self.request = request
+    def __init__(self, request: Request, *, reserve: int, **job: Any) -> None:
+        """Wrap a request; `job` as in `Job`.
+
+        Its cost is its prompt and what it asks for, at most `reserve` tokens of that: who names no
+        bound asks for the whole context, and hardly ever takes it.
+        """
+        ahead = min(request.draw.sampling.max_new_tokens, reserve)
+        super().__init__(cost=len(request.prompt_ids) + ahead, **job)
+        self.request, self._reserve = request, reserve
         self.number: int | None = None
         self._num_taken = 0
 
-    def tokens_ahead(self, reserve: int) -> int:
+    def tokens_ahead(self) -> int:
         """Return its tokens once it has grown by `reserve` more, or to its end."""
         now = len(self.request.prompt_ids) + len(self.request.ids)
-        return min(self.cost, now + reserve)
+        return min(most_tokens(self.request), now + self._reserve)
 
     def take(self, text: str) -> Piece | None:
         """Return a piece of text with the tokens that are new since the last; None for nothing."""

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from openqwen.core.errors import UserError
 from openqwen.core.log import warn
+from openqwen.core.runtime import keep_freed_memory
 from openqwen.serve.app import build_app
 from openqwen.serve.config import ModelConfig, ServeConfig
 from openqwen.serve.connections import PatientProtocol, abort_connection, raise_file_limit
@@ -37,6 +38,7 @@ def serve(config: ServeConfig, models: Sequence[ModelConfig]) -> int:
         UserError: if the address can't be had, or a model can't be loaded.
     """
     raise_file_limit()
+    keep_freed_memory()
     log = JsonLog()
     for name in ("uvicorn.error", "asyncio"):
         logger = logging.getLogger(name)

@@ -183,7 +183,7 @@ class Service:
                 fit into KV memory, 503 while the server stops.
         """
         self._check(model, request)
-        stream = Stream(model, request, client=client, on_end=self._told(model))
+        stream = Stream(model, request, **self._job(model, client))
         model.worker.submit(stream.job)
         owner = OWNER.get()
         if owner is not None:
@@ -195,7 +195,7 @@ class Service:
     ) -> ThreadStream:
         """Queue a request from any thread; the rest as `submit`."""
         self._check(model, request)
-        stream = ThreadStream(model, request, client=client, on_end=self._told(model))
+        stream = ThreadStream(model, request, **self._job(model, client))
         model.worker.submit(stream.job)
         return stream
 
@@ -251,6 +251,10 @@ class Service:
     def close(self) -> None:
         """End all work and the workers' threads."""
         self.models.close()
+
+    def _job(self, model: ServedModel, client: str) -> dict[str, Any]:
+        reserve = self.config.reserve_tokens
+        return {"reserve": reserve, "client": client, "on_end": self._told(model)}
 
     def _told(self, model: ServedModel) -> Callable[[Job, Item], None] | None:
         on_end = self._on_end

@@ -211,7 +211,7 @@ class EngineWorker:
 
     def _bytes_of(self, job: Generation) -> int:
         """Return the KV memory to keep for a reply as it stands."""
-        return self.engine.bytes_of(job.tokens_ahead(self._config.reserve_tokens))
+        return self.engine.bytes_of(job.tokens_ahead())
 
     def _run_call(self, call: Call) -> None:
         try:

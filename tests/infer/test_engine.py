@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from openqwen.core.errors import UserError
+from openqwen.infer import runner
 from openqwen.infer.config import EngineConfig, Sampling
 from openqwen.infer.engine import Engine
 from openqwen.infer.fused import fuse
@@ -119,6 +120,23 @@ def test_the_kernels_read_blocks_as_they_read_a_session(kind, dtype, tolerance, 
     )
     for prompt, result in zip(prompts, results, strict=True):
         assert_as_if_alone(model, result, prompt, methods, tolerance)
+
+
+@pytest.mark.parametrize("methods", METHODS, ids=["plain", "long"])
+def test_short_prompts_are_rows_beside_replies_and_long_ones_have_passes_of_their_own(
+    methods, monkeypatch
+):
+    model = fused_model("int4", torch.float32)
+    prompts = [ids_of(n, seed=n) for n in (9, 30, 5, 64, 17, 2, 33)]
+    least = sum(len(prompt) + 11 for prompt in prompts)
+    for short, is_padded in ((20, True), (512, False)):
+        monkeypatch.setattr(runner, "SHORT_TOKENS", short)
+        # at 90 tokens a step the first replies are under way when the last prompts come
+        one = engine(model, methods, max_tokens_per_step=90, share_prefixes=False)
+        results = one.run([request(prompt) for prompt in prompts])
+        for prompt, result in zip(prompts, results, strict=True):
+            assert_as_if_alone(model, result, prompt, methods, tolerance=2e-2)
+        assert (one._runner.num_computed > least) == is_padded
 
 
 @pytest.mark.parametrize("methods", METHODS, ids=["plain", "long"])

@@ -66,6 +66,10 @@ class ChatServer:
     def is_idle(self):
         return self.metric("openqwen_running") == 0 == self.metric("openqwen_kv_used_bytes")
 
+    def work(self):
+        """Return how many replies run, and how many requests wait."""
+        return self.metric("openqwen_running"), self.metric("openqwen_waiting")
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)

@@ -1,5 +1,7 @@
 """The chat page in headless Chromium, on servers that are processes with small real models."""
 
+import contextlib
+import http.client
 import json
 
 import pytest
@@ -106,7 +108,6 @@ def test_a_killed_server_is_told_in_plain_words_and_nothing_is_lost(browser, mod
             chat.page.wait_for_selector("#oq-chat >> text=Count")
             chat.wait_ready()
             assert chat.page.input_value("#oq-box textarea") == "typed meanwhile"
-            chat.page.wait_for_timeout(3000)  # gradio listens a moment after it shows the page
             chat.page.press("#oq-box textarea", "Enter")
             chat.page.wait_for_selector("#oq-chat >> text=typed meanwhile")
             chat.page.wait_for_selector("#oq-chat >> text=abababab")
@@ -127,6 +128,55 @@ def test_what_the_server_refuses_is_told_and_can_be_sent_again(browser, server):
         chat.ask("short")
         chat.wait_answered()
         assert ANSWER in chat.text()
+
+
+@pytest.mark.slow
+def test_a_clients_own_limit_is_told_and_what_was_typed_stays(browser, models, tmp_path):
+    limited = tmp_path / "limited.toml"
+    limited.write_text(models.read_text().replace("[server]", "[server]\nrequests_per_minute = 2"))
+    with ChatServer("--config", limited) as server, ChatPage(browser, server) as chat:
+        chat.ask("the second request, after the page's own")
+        chat.wait_answered()
+        chat.ask("the third")
+        chat.page.wait_for_selector("#oq-banner >> text=Too many requests")
+        chat.page.wait_for_function("document.querySelector('#oq-box textarea').value")
+        assert chat.page.input_value("#oq-box textarea") == "the third"
+        assert len(chat.talk()["messages"]) == 2
+
+
+@pytest.mark.slow
+def test_a_full_queue_is_told_in_the_answers_place_and_it_can_be_made_later(
+    browser, models, tmp_path
+):
+    narrow = tmp_path / "narrow.toml"
+    text = models.read_text().replace("[server]", "[server]\nmax_waiting = 1")
+    narrow.write_text(text.replace("[[model]]", "[[model]]\nmax_num_seqs = 1"))
+    body = {"model": "endless", "messages": [{"role": "user", "content": "x"}]}
+    with (
+        ChatServer("--config", narrow) as server,
+        ChatPage(browser, server, choices=ENDLESS) as first,
+        ChatPage(browser, server, choices={**ENDLESS, "max_tokens": 30}) as second,
+        contextlib.ExitStack() as stack,
+    ):
+        for running, waiting in ((1, 0), (1, 1)):  # from one address: no tab's place
+            call = http.client.HTTPConnection("127.0.0.1", server.port)
+            call.request("POST", "/v1/chat/completions", json.dumps(body),
+                         {"content-type": "application/json"})  # fmt: skip
+            stack.callback(call.close)
+            server.wait_for(lambda now=(running, waiting): server.work() == now)
+        first.ask("waits for its turn")
+        server.wait_for(lambda: server.work() == (1, 2))
+        second.ask("finds no place")
+        second.wait_answered()
+        assert "too much to do" in second.text()
+        assert second.talk()["messages"][1]["error"].startswith("busy:")
+        stack.close()
+        first.page.press("#oq-box textarea", "Escape")
+        server.wait_for(server.is_idle)
+        second.page.click("#oq-chat button[title=Retry i]")
+        second.page.wait_for_selector("#oq-chat >> text=abababab")
+        second.wait_answered()
+        assert second.talk()["messages"][1]["ending"] == "length"
 
 
 @pytest.mark.slow

@@ -60,6 +60,19 @@ def test_a_chat_is_answered_and_counted(client):
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
 
 
+def test_what_an_earlier_prompt_began_with_is_counted_as_cached(client):
+    long = [{"role": "user", "content": "all of this is new, and then it is not: " * 3}]
+    first, second = (
+        client.chat.completions.create(model="m", messages=long, max_tokens=2, modalities=["text"])
+        for _ in range(2)
+    )
+    assert first.usage.prompt_tokens_details.cached_tokens <= 32  # the template's beginning
+    assert second.usage.prompt_tokens_details.cached_tokens >= 96
+    assert second.usage.prompt_tokens == first.usage.prompt_tokens
+    with pytest.raises(openai.BadRequestError, match="modalities"):
+        client.chat.completions.create(model="m", messages=HELLO, modalities=["text", "audio"])
+
+
 def test_a_stream_gives_the_same_text_in_pieces_and_the_usage_last(client):
     options = {"include_usage": True}
     chunks = list(

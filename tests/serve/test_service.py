@@ -195,6 +195,24 @@ def test_a_full_queue_is_429_with_the_time_to_come_back(endless):
     assert 1 <= int(error.headers["retry-after"]) <= 600
 
 
+def test_a_reply_without_a_bound_waits_as_what_replies_usually_take(endless):
+    config = ServeConfig(max_waiting_tokens=100, reserve_tokens=20)
+
+    async def talk(service, model):
+        def ask():
+            return service.submit(model, model.request("a", max_new_tokens=300), client="a")
+
+        running = await ask()
+        await running.started()
+        waiting = [await ask() for _ in range(4)]  # 4 · (1 + 20) tokens
+        with pytest.raises(ApiError, match="84 tokens wait"):
+            await ask()
+        for stream in [running, *waiting]:
+            stream.cancel()
+
+    run(endless, talk, config=config, max_num_seqs=1)
+
+
 def test_what_never_fits_is_400_with_the_numbers(endless):
     async def talk(service, model):
         found = []

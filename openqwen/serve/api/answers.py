@@ -22,12 +22,19 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetail
 
 
+class PromptDetails(BaseModel):
+    """Of the prompt's tokens."""
+
+    cached_tokens: int = Field(description="found computed, as an earlier prompt began the same")
+
+
 class Usage(BaseModel):
     """Tokens of a request, all its choices together."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
 
 
 class TopLogprob(BaseModel):

@@ -147,6 +147,7 @@ class ChatBody(GenerationBody):
     top_logprobs: int = Field(0, ge=0, le=20)
     tools: list[Tool] = Field([], max_length=MOST_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    modalities: list[Literal["text"]] = Field([], description="there is no other")
     parallel_tool_calls: bool = Field(True, description="false: a forced call is the only one")
     response_format: Format | None = None
     continue_final_message: bool = Field(

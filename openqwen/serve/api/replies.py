@@ -132,11 +132,19 @@ def check_end(result: Result) -> None:
         raise ApiError(503, "the reply was cut off", type="server_error", code="cancelled")
 
 
-def count_usage(results: Sequence[Result], num_choices: int) -> dict[str, int]:
-    """Return tokens of all replies; a prompt counts once for all its choices."""
-    prompt = sum(result.num_prompt_tokens for result in results[::num_choices])
+def count_usage(results: Sequence[Result], num_choices: int) -> dict[str, Any]:
+    """Return tokens of all replies; a prompt counts once for all its choices, by the first."""
+    firsts = results[::num_choices]
+    prompt = sum(result.num_prompt_tokens for result in firsts)
     new = sum(result.num_new_tokens for result in results)
-    return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": new,
+        "total_tokens": prompt + new,
+        "prompt_tokens_details": {
+            "cached_tokens": sum(result.num_shared_tokens for result in firsts)
+        },
+    }
 
 
 async def event_stream(

@@ -15,6 +15,7 @@ window.openqwen = (() => {
       back: "The server is back. An answer that was cut off can be made again with ↻.",
       login: "You have been logged out. Open this page in a new tab to log in; nothing is lost.",
       limit: "Too many requests. What you typed is kept: try again in a moment.",
+      stops: "The server is about to stop. What you typed is kept.",
       large: "This conversation is too large to be sent. Start a new one.",
       refused: "The server refused this. What you typed is kept.",
       full: "This browser's storage is full: this conversation will not be kept. Delete or " +
@@ -34,6 +35,7 @@ window.openqwen = (() => {
       back: "服务器已恢复。中断的回答可以用 ↻ 重新生成。",
       login: "登录已失效。请在新标签页打开本页并登录，内容不会丢失。",
       limit: "请求过多。已输入的内容已保留，请稍后重试。",
+      stops: "服务器即将停止。已输入的内容已保留。",
       large: "对话过大，无法发送。请新建对话。",
       refused: "服务器拒绝了请求。已输入的内容已保留。",
       full: "浏览器存储已满，此对话将不会保存。请删除或导出其他对话。",
@@ -111,7 +113,8 @@ window.openqwen = (() => {
     }
     draw();
     const { updated, ...plain } = talk;
-    return JSON.stringify(plain);
+    const typed = isReady ? box()?.value : sessionStorage.getItem(PREFIX + "typed");
+    return [JSON.stringify(plain), typed || ""];
   };
   const lastChoices = () => {
     try { return JSON.parse(stored("choices")) || {}; } catch { return {}; }
@@ -291,10 +294,6 @@ window.openqwen = (() => {
     box().value = text;
     box().dispatchEvent(new Event("input", { bubbles: true }));
   };
-  // what was put there before gradio listened is shown, and gradio thinks that the box is empty
-  const retell = () => {
-    if (box()?.value) box().dispatchEvent(new Event("input", { bubbles: true }));
-  };
   const box = () => document.querySelector("#oq-box textarea");
 
   // ---- the server: gone, back, refusing
@@ -310,7 +309,7 @@ window.openqwen = (() => {
       throw error;
     }
     if (!response.ok) {
-      const why = { 401: "login", 413: "large", 429: "limit", 503: "limit" }[response.status];
+      const why = { 401: "login", 413: "large", 429: "limit", 503: "stops" }[response.status];
       tell(words[why || "refused"], "error");
       type(typed);
     }
@@ -354,7 +353,6 @@ window.openqwen = (() => {
     }
     if (event.key !== "Enter" || event.target !== box()) return;
     if (event.isComposing) event.stopImmediatePropagation(); // the Enter that ends a word
-    else if (!event.shiftKey) retell();
   };
   const watch = () => {
     drawTop();
@@ -367,8 +365,6 @@ window.openqwen = (() => {
       isReady = true;
       if (sessionStorage.getItem(PREFIX + "back")) tell(words.back, "note");
       sessionStorage.removeItem(PREFIX + "back");
-      type(sessionStorage.getItem(PREFIX + "typed")); // gradio loads the page anew by itself
-      for (const after of [300, 1000, 2500]) setTimeout(retell, after);
       if (isPhone()) toggleSide(false);
       else input.focus();
     }

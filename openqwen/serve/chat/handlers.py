@@ -73,8 +73,8 @@ class Handlers:
         """End the answer under way."""
         self._session(request).stop()
 
-    def open(self, text: str, request: gr.Request) -> Update:
-        """Show the conversation that the browser has chosen."""
+    def open(self, text: str, typed: str | None, request: gr.Request) -> Update:
+        """Show the conversation that the browser has chosen, and what was typed and not sent."""
         self._session(request).stop()
         talk, parts = read_talk(text), self._parts
         names = [model.name for model in self._state.models.list()]
@@ -84,7 +84,9 @@ class Handlers:
         return {
             parts.chatbot: show(talk),
             parts.talk: write_talk(talk),
-            parts.box: gr.update(interactive=True),  # not before the conversation is here
+            parts.box: gr.update(  # not before the conversation is here
+                value=(typed or "")[:MAX_MESSAGE_CHARS], interactive=True
+            ),
             **{parts.choices[name]: choices[name] for name in CHOICES},
             **self._buttons(is_busy=False),
         }

@@ -97,9 +97,9 @@ def _bind(blocks: gr.Blocks, handlers: Handlers, parts: Parts, opener: gr.Button
     parts.chatbot.edit(handlers.edit, given, shown, **quiet)
     parts.stop.click(handlers.stop, None, None, queue=False, **quiet)
     everything = [*shown, *parts.choices.values()]
-    picked = "() => [window.openqwen.picked()]"
-    opener.click(handlers.open, [parts.talk], everything, js=picked, **quiet)
-    blocks.load(handlers.open, [parts.talk], everything, js=picked, **quiet)
+    picked = "() => window.openqwen.picked()"
+    opener.click(handlers.open, [parts.talk, parts.box], everything, js=picked, **quiet)
+    blocks.load(handlers.open, [parts.talk, parts.box], everything, js=picked, **quiet)
     choices = [parts.choices[name] for name in CHOICES]
     keep = "(...values) => { window.openqwen.keepChoices(values) }"
     gr.on([part.change for part in choices], None, choices, None, js=keep, **quiet)
