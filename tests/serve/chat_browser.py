@@ -132,6 +132,14 @@ class ChatPage:
         )
         self.page.wait_for_selector("#oq-send", state="visible")
 
+    def wait_kept(self, text):
+        """Wait until the browser keeps a text in this conversation."""
+        self.page.wait_for_function(
+            "(text) => localStorage.getItem('openqwen.chat.talk.' + "
+            "localStorage.getItem('openqwen.chat.current'))?.includes(text)",
+            arg=text,
+        )
+
     def talk(self):
         """Return the conversation as the browser keeps it."""
         return json.loads(
