@@ -18,6 +18,7 @@ from openqwen.core.workers import Workers
 from openqwen.infer.adapters import Adapters
 from openqwen.infer.blocks import SCRATCH, Blocks
 from openqwen.infer.fused import reads_tokens_as_rows
+from openqwen.infer.kernels.ops import bf16_kernels_are_open
 from openqwen.infer.paged_cache import PagedRows, PagedStore, Table
 from openqwen.infer.scheduler import Plan, Work
 from openqwen.model.decoder import Decoder
@@ -25,7 +26,9 @@ from openqwen.model.long_context import LongContext
 
 BF16_SLICE_ROWS, SLICE_ROWS = 8, 16  # rows that a worker decodes
 Result = TypeVar("Result")
-SHORT_TOKENS = 512  # a prompt up to here is read as rows: there attention costs little either way
+# a prompt up to here is read as rows: attention costs little there; less where a kernel takes many
+# queries at once in bfloat16 (not measured there)
+SHORT_TOKENS, BF16_SHORT_TOKENS = 512, 128
 PADDED_TOKENS = 128  # prompts are joined, whatever their widths, up to so many tokens
 
 
@@ -56,6 +59,8 @@ class Runner:
         self._fixed_rows, self._fixed_chunk = fixed_rows, fixed_chunk
         self._kept = _KeptTables(len(store.groups))
         self._takes_rows = fixed_rows is None and not store.is_int8 and reads_tokens_as_rows(model)
+        is_bf16 = model.embed_tokens.weight.dtype == torch.bfloat16
+        self._has_wide_attention = is_bf16 and bf16_kernels_are_open()
 
     @torch.no_grad()
     def run(self, plan: Plan) -> Tensor | None:
@@ -97,7 +102,8 @@ class Runner:
 
     def _joins(self, work: Work) -> bool:
         """Return whether a piece of a prompt is read as rows of one token."""
-        is_short = work.sequence.num_computed + work.count <= SHORT_TOKENS
+        longest = BF16_SHORT_TOKENS if self._has_wide_attention else SHORT_TOKENS
+        is_short = work.sequence.num_computed + work.count <= longest
         return self._takes_rows and self.workers is None and is_short
 
     def _join(self, works: Sequence[Work]) -> Tensor:

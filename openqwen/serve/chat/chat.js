@@ -319,6 +319,7 @@ window.openqwen = (() => {
     if (isLost) return;
     isLost = true;
     document.body.classList.add("oq-lost");
+    sessionStorage.setItem(PREFIX + "back", "yes"); // told after a reload, ours or gradio's
     tell(words.lost, "error");
   };
   const look = async () => {
@@ -327,7 +328,6 @@ window.openqwen = (() => {
       misses = 0;
       if (isLost && response.ok) { // anew, as gradio would a moment later
         keepSeen();
-        sessionStorage.setItem(PREFIX + "back", "yes");
         return location.reload();
       }
     } catch {
