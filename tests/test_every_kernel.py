@@ -12,6 +12,7 @@ import pytest
 
 import openqwen
 from openqwen.core.compiled import CompiledSource, find_compiler, open_library, refusal
+from openqwen.core.runtime import processor_flags
 
 ROOT = Path(openqwen.__file__).parent
 compiler, ninja = find_compiler()
@@ -50,6 +51,8 @@ def test_a_source_opens_where_the_processor_can_run_it(source):
 def test_a_source_compiles_for_processors_that_are_not_here(source, kind):
     if kind == "haswell" and any("avx512" in flag for flag in source.needed):
         pytest.skip("this source is for AVX-512")
+    if kind == "haswell" and "avx512f" not in processor_flags():
+        pytest.skip("so is this processor: the source was compiled and opened above")
     flags = [flag for flag in source.flags if not flag.startswith("-march")]
     for name in source.sources:
         command = [compiler, "-std=c++17", "-fsyntax-only", f"-march={kind}", *flags]

@@ -326,7 +326,7 @@ def test_half_characters_don_t_break_the_trace(tmp_path):
 def test_the_real_model_uses_the_calculator_in_both_forms(coder05_path):
     from openqwen.agent.toolbox.catalogue import calculator_tool
 
-    model = LocalModel(load(coder05_path), "coder05")
+    model = LocalModel(load(coder05_path, quantize="int8"), "coder05")
     for form in ("react", "tool_call"):
         config = AgentConfig(form=form, max_steps=6, max_new_tokens=256)
         trace = run_agent(model, [calculator_tool()], "What is 17 * 23 + 4?", config)
