@@ -120,7 +120,7 @@ class FusedStack(LayerStack):
     """All layers: a single call of C++ where each row has one new token.
 
     Attributes:
-        most_rows: of such a call; 0 where a matrix is not the kernels'.
+        takes_rows: whether a step's rows may be many, as with quantised weights.
     """
 
     def __init__(self, layers: LayerStack) -> None:
@@ -130,13 +130,14 @@ class FusedStack(LayerStack):
         parts = [part for layer in own if (part := layer.parts()) is not None]
         self.adapters: Adapters | None = None  # where a batch has rows of theirs, layer by layer
         self._stack: ops.Stack | None = None
-        self.most_rows = 0
+        self.takes_rows = False
+        self._most_rows = 0
         if len(parts) == len(own):
             attention = own[0].attention
             shape = attention.num_heads, attention.num_kv_heads, attention.head_dim
             self._stack = ops.Stack(parts, *shape)
-            is_plain = not isinstance(attention.qkv, QuantisedLinear)
-            self.most_rows = ops.MAX_BF16_ROWS if is_plain else ops.MAX_STEP_ROWS
+            self.takes_rows = isinstance(attention.qkv, QuantisedLinear)
+            self._most_rows = ops.MAX_STEP_ROWS if self.takes_rows else ops.MAX_BF16_ROWS
 
     def forward(
         self,
@@ -149,7 +150,7 @@ class FusedStack(LayerStack):
     ) -> Tensor:
         """Return the residual stream after every layer."""
         batch, length, _ = x_BTD.shape
-        is_step = length == 1 and batch <= self.most_rows
+        is_step = length == 1 and batch <= self._most_rows
         is_step &= self.adapters is None or not self.adapters.present
         if self._stack is not None and cache is not None and is_step:
             places = [cache.slots(i, x_BTD, window=window) for i, window in enumerate(windows)]
@@ -165,7 +166,7 @@ def reads_tokens_as_rows(model: Decoder) -> bool:
     So it is for quantised weights: a product costs the same for each row, whoever it belongs to.
     """
     layers = model.layers
-    return isinstance(layers, FusedStack) and layers.most_rows == ops.MAX_STEP_ROWS
+    return isinstance(layers, FusedStack) and layers.takes_rows
 
 
 class FusedHead(nn.Module):

@@ -67,7 +67,7 @@ class Runner:
         """Compute a plan; return logits (R, V) of the pieces that sample, None where none does."""
         self._store.fit([pool.capacity for pool in self._blocks.pools])
         joined = [work for work in plan.chunks if self._joins(work)]
-        apart = [work for work in plan.chunks if work not in joined]
+        apart = [work for work in plan.chunks if not self._joins(work)]
         found: list[Tensor] = []
         rows: dict[int, Tensor] = {}
         if joined:
